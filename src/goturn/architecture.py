@@ -1,0 +1,375 @@
+"""The network as data: layers, shapes and preprocessing.
+
+This is the only file that knows a layer's size.  An :class:`Architecture` describes the paper's network
+and its relatives alike: OpenCV's model, AlexNet's order of LRN and pool, narrower fc layers.  Everything
+else (running it, storing its weights, importing Caffe's files) reads the description.
+
+Sources: the paper, section 3 and Fig. 2; the authors' ``tracker.prototxt``; OpenCV's ``goturn.prototxt``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+#: Ends the search tower's layer names when its weights are stored separately (Caffe's ``conv1_p``).
+SEARCH_SUFFIX = "_p"
+
+#: Bounds on what a description may ask for; a file that exceeds them is damaged or hostile.
+MAX_LAYERS = 64
+MAX_SIZE = 1 << 16
+MAX_PARAMETERS = 1 << 29
+MAX_ACTIVATION = 1 << 24
+
+
+@dataclass(frozen=True)
+class Conv:
+    """Cross-correlation, then bias and ReLU.  Output size: floor((in + 2 pad - kernel) / stride) + 1."""
+
+    name: str
+    channels: int
+    kernel: int
+    stride: int = 1
+    pad: int = 0
+    groups: int = 1
+    init_bias: float = 0.0
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Max over windows clipped to the image.  Output size: ceil((in - kernel) / stride) + 1 (Caffe)."""
+
+    name: str
+    kernel: int = 3
+    stride: int = 2
+
+
+@dataclass(frozen=True)
+class LRN:
+    """Local response normalisation across channels, x / (k + alpha / size * sum(x^2)) ^ beta."""
+
+    name: str
+    size: int = 5
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 1.0
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Inner product and bias; where ``relu``, also ReLU and (in training) dropout."""
+
+    name: str
+    features: int
+    relu: bool = True
+    dropout: float = 0.0
+    init_std: float = 0.005
+    init_bias: float = 1.0
+
+
+TowerLayer = Conv | MaxPool | LRN
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a frame becomes the network's input, and its output a box.  Part of a weights file."""
+
+    input_size: int = 227
+    """Side of the square crop, pixels."""
+    mean: tuple[float, float, float] = (104.0, 117.0, 123.0)
+    """Subtracted from the channels, 0..255, in the order of ``colour_order``."""
+    colour_order: str = "BGR"
+    """Channel order of the input planes: "BGR" or "RGB"."""
+    context_factor: float = 2.0
+    """Side of the search window over that of the box."""
+    output_scale: float = 10.0
+    """How many units of the last layer span the search window."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Two towers (target, search), their outputs concatenated, then fc layers to four numbers.
+
+    Raises:
+        ValueError: layers that do not fit each other, a repeated name, or a size out of bounds.
+    """
+
+    tower: tuple[TowerLayer, ...]
+    head: tuple[Linear, ...]
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    shared_towers: bool = True
+    """One set of tower weights serves both crops; else the search tower has its own."""
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    # -- derived shapes --------------------------------------------------------------------------
+
+    def tower_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Output (C, H, W) of each tower layer, by name, in order."""
+        shapes: dict[str, tuple[int, int, int]] = {}
+        channels, size = 3, self.preprocessing.input_size
+        for layer in self.tower:
+            if isinstance(layer, Conv):
+                padded = size + 2 * layer.pad - layer.kernel
+                channels, size = layer.channels, padded // layer.stride + 1 if padded >= 0 else 0
+            elif isinstance(layer, MaxPool):
+                size = -(-(size - layer.kernel) // layer.stride) + 1 if size >= layer.kernel else 0
+            if size < 1:
+                raise ValueError(f"layer {layer.name}: nothing is left of its input to work on")
+            shapes[layer.name] = (channels, size, size)
+        return shapes
+
+    @property
+    def feature_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one tower's output (pool5 in the paper's network)."""
+        return list(self.tower_shapes().values())[-1]
+
+    @property
+    def features(self) -> int:
+        """Numbers in one tower's output."""
+        channels, height, width = self.feature_shape
+        return channels * height * width
+
+    @property
+    def convs(self) -> tuple[Conv, ...]:
+        return tuple(layer for layer in self.tower if isinstance(layer, Conv))
+
+    @property
+    def pool_lrn_order(self) -> str:
+        """Which comes first in the tower: "pool_lrn" (CaffeNet), "lrn_pool" (AlexNet) or "none"."""
+        for layer in self.tower:
+            if isinstance(layer, MaxPool):
+                return "pool_lrn" if any(isinstance(other, LRN) for other in self.tower) else "none"
+            if isinstance(layer, LRN):
+                return "lrn_pool"
+        return "none"
+
+    def search_name(self, layer: str) -> str:
+        """The name under which the search tower's weights of ``layer`` are stored."""
+        return layer if self.shared_towers else layer + SEARCH_SUFFIX
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor, by name ("conv1/weight"), in the network's order.
+
+        Caffe's layouts: conv weight (out, in / groups, k, k), linear weight (out, in), bias (out,).
+        fc6 reads the target's features first, then the search's, each in (C, H, W) order.
+        """
+        shapes: dict[str, tuple[int, ...]] = {}
+        for suffix in ("",) if self.shared_towers else ("", SEARCH_SUFFIX):
+            channels = 3
+            for conv in self.convs:
+                fan_in = channels // conv.groups
+                shapes[f"{conv.name}{suffix}/weight"] = (
+                    conv.channels,
+                    fan_in,
+                    conv.kernel,
+                    conv.kernel,
+                )
+                shapes[f"{conv.name}{suffix}/bias"] = (conv.channels,)
+                channels = conv.channels
+        columns = 2 * self.features
+        for linear in self.head:
+            shapes[f"{linear.name}/weight"] = (linear.features, columns)
+            shapes[f"{linear.name}/bias"] = (linear.features,)
+            columns = linear.features
+        return shapes
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers in all tensors."""
+        total = 0
+        for shape in self.parameter_shapes().values():
+            count = 1
+            for extent in shape:
+                count *= extent
+            total += count
+        return total
+
+    # -- relatives -------------------------------------------------------------------------------
+
+    def with_separate_towers(self) -> Architecture:
+        """The same network with a second set of tower weights."""
+        return replace(self, shared_towers=False)
+
+    # -- as text ---------------------------------------------------------------------------------
+
+    def to_json(self) -> str:
+        """The description as JSON text; :meth:`from_json` reads it back."""
+        kinds = {Conv: "conv", MaxPool: "max_pool", LRN: "lrn"}
+        return json.dumps(
+            {
+                "tower": [{"kind": kinds[type(layer)], **asdict(layer)} for layer in self.tower],
+                "head": [asdict(layer) for layer in self.head],
+                "preprocessing": asdict(self.preprocessing),
+                "shared_towers": self.shared_towers,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Architecture:
+        """The architecture that ``text`` describes.
+
+        Raises:
+            ValueError: not JSON, unknown or missing keys, wrong types, or layers that do not fit.
+        """
+        kinds: dict[str, type] = {"conv": Conv, "max_pool": MaxPool, "lrn": LRN}
+        try:
+            data = json.loads(text)
+            if not isinstance(data, dict) or set(data) != {
+                "tower",
+                "head",
+                "preprocessing",
+                "shared_towers",
+            }:
+                raise ValueError("expected the keys tower, head, preprocessing and shared_towers")
+            tower = []
+            for entry in data["tower"]:
+                entry = dict(entry)
+                kind = kinds.get(entry.pop("kind"))
+                if kind is None:
+                    raise ValueError("a tower layer of unknown kind")
+                tower.append(kind(**entry))
+            preprocessing = dict(data["preprocessing"])
+            preprocessing["mean"] = tuple(preprocessing["mean"])
+            return cls(
+                tower=tuple(tower),
+                head=tuple(Linear(**entry) for entry in data["head"]),
+                preprocessing=Preprocessing(**preprocessing),
+                shared_towers=data["shared_towers"],
+            )
+        except (TypeError, KeyError, AttributeError, RecursionError, ValueError) as error:
+            raise ValueError(f"not a description of a network: {error}") from error
+
+
+def _check(architecture: Architecture) -> None:
+    """Raises ValueError where the description is not a network that can be run."""
+    layers: Sequence[Any] = (*architecture.tower, *architecture.head)
+    if not architecture.tower or not architecture.head or len(layers) > MAX_LAYERS:
+        raise ValueError(f"a network has a tower, a head and at most {MAX_LAYERS} layers")
+    names = [layer.name for layer in layers]
+    for name in names:
+        if not isinstance(name, str) or not name.isidentifier() or len(name) > MAX_LAYERS:
+            raise ValueError(f"layer name {str(name)[:80]!r} is not a short identifier")
+    if len(set(names)) != len(names):
+        raise ValueError(f"layer names must differ; got {', '.join(names)}")
+    if isinstance(architecture.tower[-1], LRN) or not architecture.convs:
+        raise ValueError("a tower has convolutions and does not end in LRN")
+    if not isinstance(architecture.shared_towers, bool):
+        raise ValueError("shared_towers must be true or false")
+
+    for layer in layers:
+        for key, value in asdict(layer).items():
+            _check_value(f"{layer.name}.{key}", key, value)
+    p = architecture.preprocessing
+    for key, value in asdict(p).items():
+        for item in value if key == "mean" else (value,):
+            _check_value(key, key, item)
+    if len(p.mean) != 3 or p.colour_order not in ("BGR", "RGB"):
+        raise ValueError("preprocessing needs three means and the colour order BGR or RGB")
+
+    channels = 3
+    for conv in architecture.convs:
+        if channels % conv.groups or conv.channels % conv.groups:
+            raise ValueError(
+                f"{conv.name}: {channels} -> {conv.channels} channels do not divide into "
+                f"{conv.groups} groups"
+            )
+        channels = conv.channels
+    if architecture.head[-1].features != 4 or architecture.head[-1].relu:
+        raise ValueError("the last layer must give 4 numbers without ReLU")
+    if 3 * p.input_size**2 > MAX_ACTIVATION:
+        raise ValueError(f"an input of {p.input_size} pixels a side is beyond any use")
+    for name, (depth, height, width) in architecture.tower_shapes().items():
+        if depth * height * width > MAX_ACTIVATION:
+            raise ValueError(f"{name}: an output of {depth}x{height}x{width} is beyond any use")
+    if architecture.parameter_count > MAX_PARAMETERS:
+        raise ValueError(
+            f"{architecture.parameter_count} parameters exceed the limit of {MAX_PARAMETERS}"
+        )
+
+
+_INTEGERS = {"channels", "kernel", "stride", "groups", "size", "features", "input_size"}
+_POSITIVE = {"context_factor", "output_scale", "k"}
+
+
+def _check_value(label: str, key: str, value: object) -> None:
+    if key in ("name", "colour_order"):
+        return
+    if key == "relu":
+        valid = isinstance(value, bool)
+    elif isinstance(value, bool) or not isinstance(value, (int, float)):
+        valid = False
+    elif key in _INTEGERS or key == "pad":
+        valid = isinstance(value, int) and (0 if key == "pad" else 1) <= value <= MAX_SIZE
+    elif key == "dropout":
+        valid = 0 <= value < 1
+    else:
+        valid = abs(value) <= 1e6 and (key not in _POSITIVE or value > 0)
+    if key == "size" and isinstance(value, int) and value % 2 == 0:
+        valid = False
+    if not valid:
+        raise ValueError(f"{label} has an impossible value: {str(value)[:80]}")
+
+
+# -- the known networks --------------------------------------------------------------------------
+
+
+def caffenet_tower(pool_first: bool = True) -> tuple[TowerLayer, ...]:
+    """conv1..pool5 of CaffeNet; with ``pool_first=False`` AlexNet's order, LRN before pool.
+
+    The weights of both have the same shapes, so the order must be known, not guessed.
+    """
+
+    def stage(index: int) -> tuple[TowerLayer, ...]:
+        pool, lrn = MaxPool(f"pool{index}"), LRN(f"norm{index}")
+        return (pool, lrn) if pool_first else (lrn, pool)
+
+    return (
+        Conv("conv1", 96, kernel=11, stride=4),
+        *stage(1),
+        Conv("conv2", 256, kernel=5, pad=2, groups=2, init_bias=1.0),
+        *stage(2),
+        Conv("conv3", 384, kernel=3, pad=1),
+        Conv("conv4", 384, kernel=3, pad=1, groups=2, init_bias=1.0),
+        Conv("conv5", 256, kernel=3, pad=1, groups=2, init_bias=1.0),
+        MaxPool("pool5"),
+    )
+
+
+#: fc layer names by how many there are: the authors' four, OpenCV's three.
+HEAD_NAMES: Mapping[int, tuple[str, ...]] = {
+    2: ("fc6", "fc8"),
+    3: ("fc6", "fc7", "fc8"),
+    4: ("fc6", "fc7", "fc7b", "fc8"),
+}
+
+
+def fc_head(widths: Sequence[int]) -> tuple[Linear, ...]:
+    """fc6.. of the given widths, each with ReLU and dropout 0.5, then fc8 to four numbers."""
+    names = HEAD_NAMES.get(len(widths) + 1)
+    if names is None:
+        raise ValueError(f"one to three hidden fc layers are known; got {len(widths)}")
+    hidden = [Linear(name, width, dropout=0.5) for name, width in zip(names, widths, strict=False)]
+    return (*hidden, Linear(names[-1], 4, relu=False, init_std=0.01, init_bias=0.0))
+
+
+def goturn(widths: Sequence[int] = (4096, 4096, 4096), pool_first: bool = True) -> Architecture:
+    """The paper's network, or one with fc layers of other ``widths``."""
+    return Architecture(tower=caffenet_tower(pool_first), head=fc_head(widths))
+
+
+def opencv_goturn(widths: Sequence[int] = (4096, 4096)) -> Architecture:
+    """OpenCV's model: two hidden fc layers, towers of different weights, mean 128, pixel output.
+
+    Its prototxt ends in a layer that multiplies fc8 by ten to give pixels of the 227-pixel crop, so
+    22.7 of fc8's units span the window.
+    """
+    return Architecture(
+        tower=caffenet_tower(),
+        head=fc_head(widths),
+        preprocessing=Preprocessing(mean=(128.0, 128.0, 128.0), output_scale=22.7),
+        shared_towers=False,
+    )

@@ -1,0 +1,266 @@
+"""The network: parameters on a device, forward in four steps, and backward.
+
+The steps are apart so that a tracker can run the target's half before the next frame arrives::
+
+    features = network.encode_target(crops)         # conv1..pool5 of the previous frame's crops
+    part = network.project_target(features)         # its half of fc6, bias included
+    features = network.encode_search(crops)         # conv1..pool5 of the current frame's crops
+    units = network.regress(part, features)         # fc6..fc8: (n, 4), 0..10 over the search window
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from goturn.architecture import LRN, Architecture, Conv, Linear, MaxPool
+from goturn.box import UNITS
+from goturn.ops import Array, get_ops
+from goturn.weights import Weights
+
+#: Crops that go through a tower at once; bounds the memory of large batches.
+CHUNK = 16
+
+PRECISIONS = ("fp32",)
+
+
+@dataclass
+class ForwardPass:
+    """What :meth:`Network.forward` computed and :meth:`Network.backward` needs."""
+
+    units: Array
+    """The prediction, (n, 4), 0..10 over the search window."""
+    towers: dict[str, list[Array]]
+    """For "target" and "search": the tower's input and each layer's output, in order."""
+    head: list[Array]
+    """The first fc layer's input (n, 2 x features) and each fc layer's output, in order."""
+    masks: dict[str, Array] = field(default_factory=dict)
+    """The dropout mask of each fc layer that had one."""
+
+
+class Network:
+    """GOTURN's two towers and fc layers, with their parameters on a device.
+
+    Args:
+        weights: architecture and parameters; not copied where the device is in host memory.
+        device: see :func:`goturn.ops.get_ops`.
+        precision: "fp32".
+        dtype: np.float32, or np.float64 on the ``reference`` device (for tests of gradients).
+
+    Raises:
+        ValueError: an unknown device, precision or dtype.
+        RuntimeError: a device that is not there.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        device: str = "auto",
+        *,
+        precision: str = "fp32",
+        dtype: type[np.floating] = np.float32,
+    ) -> None:
+        self.ops = get_ops(device)
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f"precision must be one of {', '.join(PRECISIONS)} on {self.ops.name}; "
+                f"got {precision!r}"
+            )
+        if dtype is not np.float32 and not (dtype is np.float64 and self.ops.name == "reference"):
+            raise ValueError(f"{dtype} is not offered on {self.ops.name}; use np.float32")
+        self.dtype = dtype
+        self.precision = precision
+        self.architecture: Architecture = weights.architecture
+        self.parameters: dict[str, Array] = {
+            name: self.ops.from_numpy(value.astype(dtype, copy=False))
+            for name, value in weights.parameters.items()
+        }
+        # fc8's own units and the 0..10 that we speak differ in OpenCV's model only.
+        self._to_units = UNITS / self.architecture.preprocessing.output_scale
+        self._first, *self._rest = self.architecture.head
+
+    # -- inference, in four steps ----------------------------------------------------------------
+
+    def encode_target(self, crops: Array) -> Array:
+        """Target crops (n, 3, S, S), mean subtracted -> features (n, C*H*W) of the target tower."""
+        return self._encode(crops, "target")
+
+    def project_target(self, features: Array) -> Array:
+        """Target features (n, C*H*W) -> their half of the first fc layer, bias included."""
+        weight, bias = self._linear_parameters(self._first)
+        return self.ops.linear(features, weight[:, : self.architecture.features], bias)
+
+    def encode_search(self, crops: Array) -> Array:
+        """Search crops (n, 3, S, S), mean subtracted -> features (n, C*H*W) of the search tower."""
+        return self._encode(crops, "search")
+
+    def regress(self, target_part: Array, search_features: Array) -> Array:
+        """What the two sides say -> boxes (n, 4): x1, y1, x2, y2, 0..10 over the search window."""
+        weight, _ = self._linear_parameters(self._first)
+        x = self.ops.linear(
+            search_features,
+            weight[:, self.architecture.features :],
+            target_part,
+            relu=self._first.relu,
+        )
+        for layer in self._rest:
+            x = self.ops.linear(x, *self._linear_parameters(layer), relu=layer.relu)
+        return self._scaled(x)
+
+    def _encode(self, crops: Array, tower: str) -> Array:
+        self._check_crops(crops)
+        features = []
+        for start in range(0, len(crops), CHUNK):
+            x = crops[start : start + CHUNK]
+            for layer in self.architecture.tower:
+                x = self._tower_layer(layer, x, tower)
+            features.append(x.reshape(len(x), -1))
+        return features[0] if len(features) == 1 else np.concatenate(features)
+
+    def activations(self, targets: Array, searches: Array) -> dict[str, Array]:
+        """Every layer's output, for looking at: "conv1".. of the target tower, "conv1_p".. of the
+        search tower, then the fc layers; after the ReLU where there is one, fc8 as it is.
+        """
+        forward = self.forward(targets, searches)
+        named = {}
+        for tower, suffix in (("target", ""), ("search", "_p")):
+            for layer, output in zip(
+                self.architecture.tower, forward.towers[tower][1:], strict=True
+            ):
+                named[layer.name + suffix] = output
+        for linear, output in zip(self.architecture.head, forward.head[1:], strict=True):
+            named[linear.name] = output
+        return named
+
+    # -- training --------------------------------------------------------------------------------
+
+    def forward(
+        self, targets: Array, searches: Array, *, dropout_key: int | None = None
+    ) -> ForwardPass:
+        """All of it at once, keeping what :meth:`backward` needs.
+
+        Args:
+            targets: (n, 3, S, S), mean subtracted.
+            searches: as ``targets``.
+            dropout_key: chooses the dropout masks (one key an iteration); None for no dropout.
+        """
+        towers = {}
+        for tower, crops in (("target", targets), ("search", searches)):
+            self._check_crops(crops)
+            outputs = [crops]
+            for layer in self.architecture.tower:
+                outputs.append(self._tower_layer(layer, outputs[-1], tower))
+            towers[tower] = outputs
+        x = np.concatenate(
+            [outputs[-1].reshape(len(outputs[-1]), -1) for outputs in towers.values()], axis=1
+        )
+        head, masks = [x], {}
+        for index, linear in enumerate(self.architecture.head):
+            x = self.ops.linear(x, *self._linear_parameters(linear), relu=linear.relu)
+            if dropout_key is not None and linear.dropout > 0:
+                mask = self.ops.dropout_mask(
+                    x.shape, ratio=linear.dropout, key=_layer_key(dropout_key, index)
+                )
+                x = self.ops.dropout(x, mask, ratio=linear.dropout)
+                masks[linear.name] = mask
+            head.append(x)
+        return ForwardPass(self._scaled(x), towers, head, masks)
+
+    def backward(
+        self, forward: ForwardPass, d_units: Array, *, towers: bool = True
+    ) -> dict[str, Array]:
+        """Gradients of every parameter, by name.
+
+        Args:
+            forward: what :meth:`forward` gave.
+            d_units: gradient of the loss with respect to ``forward.units``, (n, 4).
+            towers: False leaves the convolutions out (frozen, as in the paper's training).
+        """
+        gradients: dict[str, Array] = {}
+        dy = self._scaled(d_units)
+        for index in reversed(range(len(self.architecture.head))):
+            linear = self.architecture.head[index]
+            if linear.name in forward.masks:
+                dy = self.ops.dropout(dy, forward.masks[linear.name], ratio=linear.dropout)
+            if linear.relu:
+                dy = self.ops.relu_backward(dy, forward.head[index + 1])
+            weight, _ = self._linear_parameters(linear)
+            dy, d_weight, d_bias = self.ops.linear_backward(
+                dy, forward.head[index], weight, need_dx=index > 0 or towers
+            )
+            gradients[f"{linear.name}/weight"] = d_weight
+            gradients[f"{linear.name}/bias"] = d_bias
+        if towers:
+            half = self.architecture.features
+            for tower, d_features in (("target", dy[:, :half]), ("search", dy[:, half:])):
+                self._tower_backward(forward.towers[tower], d_features, tower, gradients)
+        return gradients
+
+    def _tower_backward(
+        self, outputs: list[Array], d_features: Array, tower: str, gradients: dict[str, Array]
+    ) -> None:
+        dy = np.ascontiguousarray(d_features).reshape(outputs[-1].shape)
+        for index in reversed(range(len(self.architecture.tower))):
+            layer, x, y = self.architecture.tower[index], outputs[index], outputs[index + 1]
+            if isinstance(layer, MaxPool):
+                dy = self.ops.max_pool_backward(dy, x, kernel=layer.kernel, stride=layer.stride)
+            elif isinstance(layer, LRN):
+                dy = self.ops.lrn_backward(
+                    dy, x, size=layer.size, alpha=layer.alpha, beta=layer.beta, k=layer.k
+                )
+            else:
+                name = self._conv_name(layer, tower)
+                dy, d_weight, d_bias = self.ops.conv2d_backward(
+                    self.ops.relu_backward(dy, y),
+                    x,
+                    self.parameters[f"{name}/weight"],
+                    stride=layer.stride,
+                    pad=layer.pad,
+                    groups=layer.groups,
+                    need_dx=index > 0,
+                )
+                for kind, gradient in (("weight", d_weight), ("bias", d_bias)):
+                    key = f"{name}/{kind}"  # towers that share weights add up their gradients
+                    gradients[key] = gradients[key] + gradient if key in gradients else gradient
+
+    # -- shared parts ----------------------------------------------------------------------------
+
+    def _tower_layer(self, layer: Conv | MaxPool | LRN, x: Array, tower: str) -> Array:
+        if isinstance(layer, MaxPool):
+            return self.ops.max_pool(x, kernel=layer.kernel, stride=layer.stride)
+        if isinstance(layer, LRN):
+            return self.ops.lrn(
+                x, size=layer.size, alpha=layer.alpha, beta=layer.beta, k=layer.k
+            )
+        name = self._conv_name(layer, tower)
+        return self.ops.conv2d(
+            x,
+            self.parameters[f"{name}/weight"],
+            self.parameters[f"{name}/bias"],
+            stride=layer.stride,
+            pad=layer.pad,
+            groups=layer.groups,
+            relu=True,
+        )
+
+    def _conv_name(self, layer: Conv, tower: str) -> str:
+        return self.architecture.search_name(layer.name) if tower == "search" else layer.name
+
+    def _linear_parameters(self, layer: Linear) -> tuple[Array, Array]:
+        return self.parameters[f"{layer.name}/weight"], self.parameters[f"{layer.name}/bias"]
+
+    def _scaled(self, units: Array) -> Array:
+        return units if self._to_units == 1 else units * self.dtype(self._to_units)
+
+    def _check_crops(self, crops: Array) -> None:
+        side = self.architecture.preprocessing.input_size
+        if crops.ndim != 4 or crops.shape[1:] != (3, side, side) or len(crops) == 0:
+            raise ValueError(
+                f"crops must be (n, 3, {side}, {side}) with n of at least 1; got {crops.shape}"
+            )
+
+
+def _layer_key(key: int, layer: int) -> int:
+    """A dropout key for one fc layer of one iteration; distinct for distinct arguments."""
+    return (key * 64 + layer) % 2**64

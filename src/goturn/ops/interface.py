@@ -1,0 +1,195 @@
+"""The operations a device offers: the contract that every backend fulfils.
+
+Arrays are the backend's own (NumPy on ``reference`` and ``cpu``, CuPy on ``cuda``), C-contiguous,
+floating point.  Letters: N batch, C channels, H W height and width, K output channels, P Q output height
+and width.  A gradient is named ``d`` + what it belongs to; a ``*_backward`` takes the gradient of its
+op's output first.  Nothing writes into its arguments but :meth:`Ops.sgd_update`.
+
+Every op raises ValueError for shapes that do not fit, in one sentence that names them.
+
+Sources: Caffe's layer semantics (facts 1.4), the solver (facts 3.3) and the loss (facts 3.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from goturn.box import SearchWindow
+
+#: An array of the backend's kind.
+Array = Any
+
+
+class Ops(Protocol):
+    """What a backend implements.  ``goturn.ops.reference`` is the plain statement of each op."""
+
+    name: str
+    """Name of the device: "reference", "cpu", "cuda:0"."""
+
+    # -- arrays ----------------------------------------------------------------------------------
+
+    def from_numpy(self, array: np.ndarray) -> Array:
+        """``array`` on this device, in its dtype; may share memory with it."""
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """``array`` in host memory; may share memory with it."""
+
+    # -- layers ----------------------------------------------------------------------------------
+
+    def conv2d(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array,
+        *,
+        stride: int = 1,
+        pad: int = 0,
+        groups: int = 1,
+        relu: bool = False,
+    ) -> Array:
+        """Cross-correlation plus bias, then ReLU where ``relu``.
+
+        Args:
+            x: (N, C, H, W).
+            weight: (K, C / groups, R, S); group g maps its slice of input to its slice of output
+                channels.
+            bias: (K,).
+
+        Returns:
+            (N, K, P, Q) with P = floor((H + 2 pad - R) / stride) + 1, Q likewise.
+        """
+
+    def conv2d_backward(
+        self,
+        dy: Array,
+        x: Array,
+        weight: Array,
+        *,
+        stride: int = 1,
+        pad: int = 0,
+        groups: int = 1,
+        need_dx: bool = True,
+    ) -> tuple[Array | None, Array, Array]:
+        """Gradients (dx, dweight, dbias) of conv2d without ReLU; dx is None unless ``need_dx``."""
+
+    def max_pool(self, x: Array, *, kernel: int, stride: int, pad: int = 0) -> Array:
+        """Max over kernel x kernel windows, clipped to the image.
+
+        Args:
+            x: (N, C, H, W).
+
+        Returns:
+            (N, C, P, Q) with P = ceil((H + 2 pad - kernel) / stride) + 1, less one if the last window
+            would start beyond the image and its left padding (Caffe's ceil mode); Q likewise.
+        """
+
+    def max_pool_backward(
+        self, dy: Array, x: Array, *, kernel: int, stride: int, pad: int = 0
+    ) -> Array:
+        """dx: each window's whole gradient goes to its first maximum in row-major order."""
+
+    def lrn(self, x: Array, *, size: int, alpha: float, beta: float, k: float = 1.0) -> Array:
+        """x_c * (k + alpha / size * sum of x^2 over ``size`` channels about c) ** -beta.
+
+        Channels outside [0, C) count as zero; the divisor stays ``size``.  x: (N, C, H, W).
+        """
+
+    def lrn_backward(
+        self, dy: Array, x: Array, *, size: int, alpha: float, beta: float, k: float = 1.0
+    ) -> Array:
+        """dx of lrn."""
+
+    def linear(self, x: Array, weight: Array, bias: Array | None, *, relu: bool = False) -> Array:
+        """x @ weight.T + bias, then ReLU where ``relu``.
+
+        Args:
+            x: (N, in).
+            weight: (out, in); its rows may lie apart (a column slice of a larger matrix).
+            bias: (out,), or (N, out) to add another one to each row, or None for zeros.
+
+        Returns:
+            (N, out).
+        """
+
+    def linear_backward(
+        self, dy: Array, x: Array, weight: Array, *, need_dx: bool = True
+    ) -> tuple[Array | None, Array, Array]:
+        """Gradients (dx, dweight, dbias) of linear without ReLU; dx is None unless ``need_dx``."""
+
+    def relu(self, x: Array) -> Array:
+        """max(x, 0), any shape."""
+
+    def relu_backward(self, dy: Array, y: Array) -> Array:
+        """dx = dy where the output ``y`` is positive, else 0 (so 0 at the kink)."""
+
+    def dropout_mask(self, shape: tuple[int, ...], *, ratio: float, key: int) -> Array:
+        """Which values dropout keeps: uint8, 1 with probability 1 - ratio.
+
+        A pure function of ``key`` (0 <= key < 2**64) and the position, the same bits on every device:
+        value i is kept where the upper 32 bits of mix(key + (i + 1) * 0x9E3779B97F4A7C15 mod 2**64)
+        are at least floor(ratio * 2**32); mix is SplitMix64's output function.
+        """
+
+    def dropout(self, x: Array, mask: Array, *, ratio: float) -> Array:
+        """Inverted dropout, x * mask / (1 - ratio); its own backward, with dy for x."""
+
+    # -- losses: sums over all elements, as in the authors' network -------------------------------
+
+    def l1_loss(self, prediction: Array, label: Array) -> tuple[float, Array]:
+        """(sum of |prediction - label|, its gradient sign(prediction - label), 0 at 0).
+
+        Both arguments (N, 4).  A sum, not a mean: the learning rates of the paper belong to it.
+        """
+
+    def l2_loss(self, prediction: Array, label: Array) -> tuple[float, Array]:
+        """(half the sum of squared differences, their gradient prediction - label).
+
+        Caffe's EuclideanLoss times the batch size, so that it is a sum as l1_loss is.
+        """
+
+    # -- solver ----------------------------------------------------------------------------------
+
+    def sgd_update(
+        self,
+        weight: Array,
+        gradient: Array,
+        velocity: Array,
+        *,
+        rate: float,
+        momentum: float,
+        decay: float,
+    ) -> None:
+        """Caffe's momentum SGD, in place: v = momentum v + rate (gradient + decay w); w = w - v.
+
+        The rate is inside the velocity.  Changes ``weight`` and ``velocity``; all of one shape.
+        """
+
+    # -- input -----------------------------------------------------------------------------------
+
+    def crop_resize(
+        self,
+        frame: Array,
+        windows: Sequence[SearchWindow],
+        *,
+        size: int,
+        mean: tuple[float, float, float],
+        colour_order: str = "BGR",
+    ) -> Array:
+        """The search windows of a frame, resized to size x size, as the network's input.
+
+        Each window is the canvas that :class:`goturn.box.SearchWindow` describes, black outside the
+        image, resized bilinearly on 8-bit values (OpenCV's ``INTER_LINEAR``), converted to float32,
+        the mean subtracted.  No memory in proportion to the windows is used.
+
+        Args:
+            frame: (H, W, C) uint8 with C of 1 (grey), 3 (BGR) or 4 (BGRA, alpha dropped), any strides.
+            windows: N windows of this frame.
+            mean: per channel, in the order of ``colour_order``.
+            colour_order: order of the output's planes, "BGR" or "RGB".
+
+        Returns:
+            (N, 3, size, size) float32.
+        """

@@ -1,0 +1,228 @@
+"""Trackers: the network plus the state of one object, or of many.
+
+The procedure is the paper's (section 3; the authors' ``tracker.cpp``): the target is what was in the
+previous frame at the previous estimate; it is searched for in the current frame in a window twice the
+box, about the same place; the prediction is not rounded, smoothed or judged.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from goturn.box import (
+    Box,
+    SearchWindow,
+    check_initial_box,
+    restore,
+    search_window,
+    uncenter,
+    unscale,
+)
+from goturn.frame import check_frame
+from goturn.network import Network
+from goturn.ops import Array
+from goturn.weights import Weights, load
+
+WeightsLike = str | os.PathLike[str] | Weights | Network
+
+
+@dataclass
+class _Object:
+    """The state of one tracked object."""
+
+    box: Box
+    """The latest estimate, image pixels."""
+    target: Array
+    """The network's input for it: crop of the latest frame about ``box``, (3, S, S)."""
+
+
+class MultiTracker:
+    """Tracks any number of objects on one set of weights, with one batched forward per frame.
+
+    Each object gets the box that a :class:`Tracker` of its own would give, to rounding.  Calls from
+    several threads wait for each other.
+
+    Args:
+        weights: a weights file in any format that :func:`goturn.weights.load` reads, or Weights, or a
+            Network (shared with its other users; it brings its own device and precision).
+        device: "auto", "cpu", "cuda", "cuda:N" or "reference".
+        precision: "fp32".
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or not weights.
+        RuntimeError: a device that is not there.
+    """
+
+    def __init__(
+        self,
+        weights: WeightsLike | None = None,
+        *,
+        device: str = "auto",
+        precision: str = "fp32",
+    ) -> None:
+        self.network = _as_network(weights, device, precision)
+        self._objects: dict[int, _Object] = {}
+        self._next_id = 0
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    @property
+    def boxes(self) -> dict[int, Box]:
+        """The latest box of each object, by its number."""
+        with self._lock:
+            return {key: item.box for key, item in self._objects.items()}
+
+    def add(self, frame: np.ndarray, box: Iterable[float]) -> int:
+        """Starts to track what is in ``box`` of ``frame``.
+
+        Args:
+            frame: the frame that was last passed to :meth:`update`, or the first one; (H, W, 3) uint8
+                BGR, or (H, W), (H, W, 1), (H, W, 4).
+            box: x, y, w, h in pixels of the frame; must overlap it.
+
+        Returns:
+            The object's number; numbers are not used again.
+
+        Raises:
+            TypeError, ValueError: not a frame, or not a box in it.
+        """
+        checked = check_frame(frame)
+        height, width = checked.shape[:2]
+        start = check_initial_box(box, width, height)
+        target = self._crops(checked, [self._window(start, checked)])[0]
+        with self._lock:
+            key = self._next_id
+            self._next_id += 1
+            self._objects[key] = _Object(start, target)
+        return key
+
+    def remove(self, key: int) -> None:
+        """Forgets an object.
+
+        Raises:
+            KeyError: there is none of that number.
+        """
+        with self._lock:
+            del self._objects[key]
+
+    def update(self, frame: np.ndarray) -> dict[int, Box]:
+        """Finds each object in the next frame.
+
+        Args:
+            frame: (H, W, 3) uint8 BGR, or (H, W), (H, W, 1), (H, W, 4); it may differ in size from
+                the previous one.
+
+        Returns:
+            Box by object number, in image pixels: four finite numbers, width and height at least 1,
+            inside the frame.
+
+        Raises:
+            TypeError, ValueError: not a frame; the objects stay as they were.
+        """
+        checked = check_frame(frame)
+        with self._lock:
+            if self._objects:
+                self._step(checked)
+            return {key: item.box for key, item in self._objects.items()}
+
+    def _step(self, frame: np.ndarray) -> None:
+        height, width = frame.shape[:2]
+        network, objects = self.network, list(self._objects.values())
+        target_part = network.project_target(
+            network.encode_target(np.stack([item.target for item in objects]))
+        )
+        windows = [self._window(item.box, frame) for item in objects]
+        searched = network.encode_search(self._crops(frame, windows))
+        units = network.ops.to_numpy(network.regress(target_part, searched)).tolist()
+
+        boxes = []
+        for values, window in zip(units, windows, strict=True):
+            if not all(map(math.isfinite, values)):
+                raise ValueError("the network's output is not finite; are the weights damaged?")
+            found = uncenter(unscale(values, window), window, width, height)
+            boxes.append(restore(found, width, height))
+        targets = self._crops(frame, [self._window(box, frame) for box in boxes])
+        for item, box, target in zip(objects, boxes, targets, strict=True):
+            item.box, item.target = box, target
+
+    def _window(self, box: Box, frame: np.ndarray) -> SearchWindow:
+        height, width = frame.shape[:2]
+        factor = self.network.architecture.preprocessing.context_factor
+        return search_window(box, width, height, factor)
+
+    def _crops(self, frame: np.ndarray, windows: Sequence[SearchWindow]) -> Array:
+        p = self.network.architecture.preprocessing
+        return self.network.ops.crop_resize(
+            frame, windows, size=p.input_size, mean=p.mean, colour_order=p.colour_order
+        )
+
+
+class Tracker:
+    """Tracks one object: ``init(frame, box)``, then ``update(frame)`` for each further frame.
+
+    Arguments and errors as for :class:`MultiTracker`.
+    """
+
+    def __init__(
+        self,
+        weights: WeightsLike | None = None,
+        *,
+        device: str = "auto",
+        precision: str = "fp32",
+    ) -> None:
+        self._tracker = MultiTracker(weights, device=device, precision=precision)
+        self._key: int | None = None
+
+    @property
+    def network(self) -> Network:
+        """The network it runs; pass it as ``weights`` to share it with another tracker."""
+        return self._tracker.network
+
+    @property
+    def box(self) -> Box | None:
+        """The latest box, image pixels; None before :meth:`init`."""
+        return None if self._key is None else self._tracker.boxes[self._key]
+
+    def init(self, frame: np.ndarray, box: Iterable[float]) -> None:
+        """Starts, or starts anew, on what is in ``box`` (x, y, w, h) of ``frame``.
+
+        Raises:
+            TypeError, ValueError: not a frame, or not a box in it; an earlier track goes on then.
+        """
+        key = self._tracker.add(frame, box)
+        if self._key is not None:
+            self._tracker.remove(self._key)
+        self._key = key
+
+    def update(self, frame: np.ndarray) -> Box:
+        """The object's box in the next frame: see :meth:`MultiTracker.update`.
+
+        Raises:
+            RuntimeError: before :meth:`init`.
+            TypeError, ValueError: not a frame; the track can go on with another.
+        """
+        if self._key is None:
+            raise RuntimeError("update before init: call init(frame, box) with the first frame")
+        return self._tracker.update(frame)[self._key]
+
+
+def _as_network(weights: WeightsLike | None, device: str, precision: str) -> Network:
+    if isinstance(weights, Network):
+        return weights
+    if weights is None:
+        raise ValueError(
+            "no weights given, and none ship with this version of goturn; pass the path of a weights "
+            "file (the README's section on weights says where such files come from)"
+        )
+    if not isinstance(weights, Weights):
+        weights = load(weights)
+    return Network(weights, device, precision=precision)

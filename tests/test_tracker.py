@@ -1,0 +1,322 @@
+"""Trackers: what they give, what they refuse, and that nothing about a frame can break them."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import tiny
+from test_network import lively
+
+import goturn
+from goturn.box import Box, search_window, unscale
+from goturn.network import Network
+from goturn.weights import Weights, save
+
+RNG = np.random.default_rng(3)
+FRAMES = [RNG.integers(0, 256, (120, 160, 3), dtype=np.uint8) for _ in range(6)]
+START = (60.0, 40.0, 30.0, 24.0)
+
+
+def steady(shift: float = 0.0) -> Weights:
+    """Weights whose answer is always "in the middle", or ``shift`` units right and below it."""
+    weights = lively(tiny())
+    weights.parameters["fc8/weight"][:] = 0
+    weights.parameters["fc8/bias"][:] = np.array([2.5, 2.5, 7.5, 7.5]) + shift
+    return weights
+
+
+@pytest.fixture(params=["reference", "cpu"])
+def device(request):
+    return request.param
+
+
+def test_no_motion_keeps_the_box(device):
+    tracker = goturn.Tracker(steady(), device=device)
+    tracker.init(FRAMES[0], START)
+    for frame in FRAMES[1:]:
+        assert tracker.update(frame) == pytest.approx(START, abs=1e-4)
+
+
+def test_known_motion_moves_the_box(device):
+    """0.5 units of a window of 60 x 48 pixels are 3 and 2.4 pixels."""
+    tracker = goturn.Tracker(steady(0.5), device=device)
+    tracker.init(FRAMES[0], START)
+    assert tracker.update(FRAMES[1]) == pytest.approx((63, 42.4, 30, 24), abs=1e-4)
+    assert tracker.box == pytest.approx((63, 42.4, 30, 24), abs=1e-4)
+    assert tracker.update(FRAMES[2]) == pytest.approx((66, 44.8, 30, 24), abs=1e-4)
+
+
+def test_the_procedure_is_the_papers(device):
+    """Target from the previous frame at the previous box, search from the current at the same box."""
+    network = Network(lively(tiny()), device)
+    tracker = goturn.Tracker(network)
+    tracker.init(FRAMES[0], START)
+    box = Box(*START)
+    for previous, current in zip(FRAMES, FRAMES[1:], strict=False):
+        window = search_window(box, 160, 120)
+        p = network.architecture.preprocessing
+        targets, searches = (
+            network.ops.crop_resize(frame, [window], size=p.input_size, mean=p.mean)
+            for frame in (previous, current)
+        )
+        units = network.forward(targets, searches).units[0]
+        found = tracker.update(current)
+        expected = unscale(units, window)
+        x1, y1, _, _ = expected.xyxy
+        assert found.x == pytest.approx(max(0, x1 + window.x - window.edge_x), abs=1e-3)
+        assert found.y == pytest.approx(max(0, y1 + window.y - window.edge_y), abs=1e-3)
+        box = found
+
+
+def test_reference_and_cpu_agree():
+    boxes = []
+    for name in ("reference", "cpu"):
+        tracker = goturn.Tracker(lively(tiny()), device=name)
+        tracker.init(FRAMES[0], START)
+        boxes.append([tracker.update(frame) for frame in FRAMES[1:]])
+    np.testing.assert_allclose(boxes[0], boxes[1], atol=1e-3)
+
+
+def test_weights_from_a_file(tmp_path):
+    save(lively(tiny()), tmp_path / "w.h5")
+    from_file = goturn.Tracker(tmp_path / "w.h5", device="cpu")
+    from_memory = goturn.Tracker(lively(tiny()), device="cpu")
+    for tracker in (from_file, from_memory):
+        tracker.init(FRAMES[0], START)
+    assert from_file.update(FRAMES[1]) == from_memory.update(FRAMES[1])
+
+
+def test_callers_frame_buffer_may_be_reused():
+    buffer = FRAMES[0].copy()
+    a, b = (goturn.Tracker(lively(tiny()), device="cpu") for _ in range(2))
+    a.init(buffer, START)
+    b.init(FRAMES[0], START)
+    for frame in FRAMES[1:]:
+        buffer[...] = frame
+        assert a.update(buffer) == b.update(frame)
+        buffer[...] = 77
+
+
+@pytest.mark.parametrize("shape", [(120, 160), (120, 160, 1), (120, 160, 4)])
+def test_grey_and_four_channels(shape):
+    """Grey equals the same grey in three channels; the fourth channel is ignored."""
+    rng = np.random.default_rng(1)
+    frames = [rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(3)]
+    if len(shape) == 3 and shape[2] == 4:
+        same = [frame[:, :, :3] for frame in frames]
+    else:
+        same = [np.repeat(frame.reshape(120, 160, 1), 3, axis=2) for frame in frames]
+    a, b = (goturn.Tracker(lively(tiny()), device="cpu") for _ in range(2))
+    a.init(frames[0], START)
+    b.init(np.ascontiguousarray(same[0]), START)
+    for frame, twin in zip(frames[1:], same[1:], strict=True):
+        assert a.update(frame) == b.update(np.ascontiguousarray(twin))
+
+
+@pytest.mark.parametrize(
+    "view", [lambda f: f[::-1, ::-1], lambda f: f[:, ::2], lambda f: np.asfortranarray(f)]
+)
+def test_strided_views_give_the_same_bits(view):
+    a, b = (goturn.Tracker(lively(tiny()), device="cpu") for _ in range(2))
+    a.init(view(FRAMES[0]), (20, 20, 30, 30))
+    b.init(np.ascontiguousarray(view(FRAMES[0])), (20, 20, 30, 30))
+    for frame in FRAMES[1:]:
+        assert a.update(view(frame)) == b.update(np.ascontiguousarray(view(frame)))
+
+
+@pytest.mark.parametrize(
+    ("frame", "error", "text"),
+    [
+        (None, TypeError, "must be a NumPy array"),
+        ("frame.png", TypeError, "must be a NumPy array"),
+        ([[1, 2], [3, 4]], TypeError, "must be a NumPy array"),
+        (np.zeros((0, 0, 3), np.uint8), ValueError, "empty frame"),
+        (np.zeros((5, 0), np.uint8), ValueError, "empty frame"),
+        (np.zeros((9, 9, 3), np.uint16), ValueError, "must be uint8"),
+        (np.zeros((9, 9, 3), np.float32), ValueError, "must be uint8"),
+        (np.zeros((9, 9, 2), np.uint8), ValueError, "1, 3 or 4 channels"),
+        (np.zeros(9, np.uint8), ValueError, "1, 3 or 4 channels"),
+        (np.zeros((1, 9, 9, 3), np.uint8), ValueError, "1, 3 or 4 channels"),
+    ],
+)
+def test_bad_frames(frame, error, text):
+    tracker = goturn.Tracker(lively(tiny()), device="cpu")
+    with pytest.raises(error, match=text):
+        tracker.init(frame, START)
+    tracker.init(FRAMES[0], START)
+    with pytest.raises(error, match=text):
+        tracker.update(frame)
+    twin = goturn.Tracker(tracker.network)
+    twin.init(FRAMES[0], START)
+    assert tracker.update(FRAMES[1]) == twin.update(FRAMES[1])  # nothing was lost
+
+
+@pytest.mark.parametrize(
+    ("box", "error", "text"),
+    [
+        ((math.nan, 0, 5, 5), ValueError, "finite"),
+        ((0, 0, math.inf, 5), ValueError, "finite"),
+        ((0, 0, -5, 5), ValueError, "width and height must be > 0"),
+        ((0, 0, 0, 5), ValueError, "width and height must be > 0"),
+        ((500, 0, 5, 5), ValueError, "outside the 160x120 frame"),
+        ((0, 0, 5), ValueError, "four numbers"),
+        (None, TypeError, "four numbers"),
+        ("abcd", TypeError, "four numbers"),
+    ],
+)
+def test_bad_boxes(box, error, text):
+    tracker = goturn.Tracker(lively(tiny()), device="cpu")
+    with pytest.raises(error, match=text):
+        tracker.init(FRAMES[0], box)
+    with pytest.raises(RuntimeError, match="update before init"):
+        tracker.update(FRAMES[0])
+    tracker.init(FRAMES[0], START)
+    with pytest.raises(error, match=text):
+        tracker.init(FRAMES[0], box)
+    assert tracker.box == START  # the earlier track goes on
+
+
+def test_update_before_init():
+    with pytest.raises(RuntimeError, match="call init"):
+        goturn.Tracker(lively(tiny()), device="cpu").update(FRAMES[0])
+
+
+def test_no_weights():
+    with pytest.raises(ValueError, match="no weights given"):
+        goturn.Tracker()
+    with pytest.raises(FileNotFoundError):
+        goturn.Tracker("no/such/file.h5")
+
+
+def test_damaged_weights_do_not_give_nan_boxes():
+    weights = lively(tiny())
+    weights.parameters["fc8/weight"][:] = 3e38
+    tracker = goturn.Tracker(weights, device="cpu")
+    tracker.init(FRAMES[0], START)
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="not finite"):
+        tracker.update(FRAMES[1])
+
+
+def test_frames_of_any_size_in_one_video():
+    rng = np.random.default_rng(0)
+    tracker = goturn.Tracker(lively(tiny()), device="cpu")
+    tracker.init(rng.integers(0, 256, (480, 640, 3), dtype=np.uint8), (300, 200, 80, 60))
+    for height, width in ((240, 320), (1, 1), (3000, 4000), (7, 1), (480, 640)):
+        box = tracker.update(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        assert all(map(math.isfinite, box))
+        assert box.w >= 1
+        assert box.h >= 1
+        assert 0 <= box.x <= width
+        assert 0 <= box.y <= height
+
+
+finite = st.floats(-1e9, 1e9) | st.floats(-300, 300) | st.floats(0, 2)
+
+
+@settings(max_examples=10_000, deadline=None)
+@given(
+    st.tuples(finite, finite, finite, finite),
+    st.lists(st.floats(-1e30, 1e30, width=32) | st.floats(-15, 15, width=32), min_size=4, max_size=4),
+)
+def test_any_box_and_any_answer(network_with_answer, box, answer):
+    """init and update of any box give four finite numbers with w, h >= 1, or ValueError at init."""
+    tracker = goturn.Tracker(network_with_answer)
+    network_with_answer.parameters["fc8/bias"][:] = answer
+    frame = FRAMES[0][:40, :50]
+    try:
+        tracker.init(frame, box)
+    except ValueError:
+        return
+    for _ in range(2):
+        found = tracker.update(frame)
+        assert all(map(math.isfinite, found))
+        assert found.w >= 1
+        assert found.h >= 1
+
+
+@pytest.fixture(scope="module")
+def network_with_answer():
+    return Network(steady(), "cpu")
+
+
+class TestMultiTracker:
+    def test_each_object_gets_the_box_of_a_tracker_of_its_own(self, device):
+        network = Network(lively(tiny()), device)
+        many = goturn.MultiTracker(network)
+        starts = [(10 + 3 * i, 5 + 2 * i, 20 + i, 18) for i in range(20)]
+        keys = [many.add(FRAMES[0], start) for start in starts]
+        singles = [goturn.Tracker(network) for _ in starts]
+        for single, start in zip(singles, starts, strict=True):
+            single.init(FRAMES[0], start)
+        for frame in FRAMES[1:]:
+            boxes = many.update(frame)
+            assert list(boxes) == keys
+            for key, single in zip(keys, singles, strict=True):
+                assert boxes[key] == pytest.approx(single.update(frame), abs=1e-2)
+
+    def test_objects_come_and_go(self):
+        many = goturn.MultiTracker(steady(), device="cpu")
+        assert many.update(FRAMES[0]) == {}
+        first = many.add(FRAMES[0], START)
+        assert many.update(FRAMES[1])[first] == pytest.approx(START, abs=1e-4)
+        second = many.add(FRAMES[1], (5, 5, 20, 20))
+        assert set(many.update(FRAMES[2])) == {first, second}
+        many.remove(first)
+        assert len(many) == 1
+        assert set(many.update(FRAMES[3])) == set(many.boxes) == {second}
+        assert many.add(FRAMES[3], START) not in (first, second)
+        with pytest.raises(KeyError):
+            many.remove(first)
+
+    def test_a_bad_box_adds_nothing(self):
+        many = goturn.MultiTracker(steady(), device="cpu")
+        with pytest.raises(ValueError, match="> 0"):
+            many.add(FRAMES[0], (0, 0, 0, 0))
+        assert len(many) == 0
+
+
+def test_trackers_in_threads_equal_trackers_in_turn():
+    network = Network(lively(tiny()), "cpu")
+
+    def run(start):
+        tracker = goturn.Tracker(network)
+        tracker.init(FRAMES[0], start)
+        return [tracker.update(FRAMES[1 + i % 5]) for i in range(100)]
+
+    starts = [(10 + 5 * i, 8 + 3 * i, 25, 20) for i in range(8)]
+    expected = [run(start) for start in starts]
+    results: list[object] = [None] * len(starts)
+
+    def work(index):
+        results[index] = run(starts[index])
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(starts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == expected
+
+
+def test_one_tracker_shared_by_two_threads_stays_whole():
+    """Calls wait for each other: with a steady answer no interleaving can tear the state."""
+    tracker = goturn.MultiTracker(steady(), device="cpu")
+    key = tracker.add(FRAMES[0], START)
+    found: list[Box] = []
+    threads = [
+        threading.Thread(
+            target=lambda: found.extend(tracker.update(frame)[key] for frame in FRAMES * 5)
+        )
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 60
+    assert all(box == pytest.approx(START, abs=1e-2) for box in found)
