@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 
 import pytest
-from networks import tiny
 
 from goturn.architecture import (
     Architecture,
@@ -17,6 +16,7 @@ from goturn.architecture import (
     goturn,
     opencv_goturn,
 )
+from networks import tiny
 
 
 def test_the_papers_network():
@@ -56,6 +56,16 @@ def test_order_of_pool_and_lrn():
     assert goturn().pool_lrn_order == "pool_lrn"
     assert goturn(pool_first=False).pool_lrn_order == "lrn_pool"
     assert goturn(pool_first=False).parameter_shapes() == goturn().parameter_shapes()
+
+
+def test_a_pool_drops_a_window_that_would_start_outside():
+    """Stride beyond the kernel: of 0, 3 and 6 the last lies outside five pixels."""
+    network = Architecture(
+        tower=(Conv("conv1", 2, kernel=1), MaxPool("pool1", kernel=1, stride=3)),
+        head=(Linear("fc8", 4, relu=False),),
+        preprocessing=Preprocessing(input_size=5),
+    )
+    assert network.tower_shapes()["pool1"] == (2, 2, 2)
 
 
 def test_narrow_head():

@@ -70,7 +70,9 @@ class TestBox:
     def test_any_sequence_is_taken(self, given_box):
         assert as_box(given_box) == Box(1, 2, 3, 4)
 
-    @pytest.mark.parametrize("bad", [(1, 2, 3), (1, 2, 3, 4, 5), (math.nan, 0, 1, 1), (0, 0, 1e10, 1)])
+    @pytest.mark.parametrize(
+        "bad", [(1, 2, 3), (1, 2, 3, 4, 5), (math.nan, 0, 1, 1), (0, 0, 1e10, 1)]
+    )
     def test_bad_values(self, bad):
         with pytest.raises(ValueError, match="box must be"):
             as_box(bad)
@@ -85,9 +87,7 @@ class TestBox:
         with pytest.raises(ValueError, match="width and height must be > 0"):
             check_initial_box(bad, 100, 100)
 
-    @pytest.mark.parametrize(
-        "bad", [(100, 0, 5, 5), (0, 80, 5, 5), (-5, 0, 5, 5), (0, -9, 5, 9)]
-    )
+    @pytest.mark.parametrize("bad", [(100, 0, 5, 5), (0, 80, 5, 5), (-5, 0, 5, 5), (0, -9, 5, 9)])
     def test_initial_box_overlaps_the_frame(self, bad):
         with pytest.raises(ValueError, match="outside the 100x80 frame"):
             check_initial_box(bad, 100, 80)
@@ -226,7 +226,9 @@ def test_initial_box_is_four_finite_numbers_or_refused(values, width, height):
 @THOROUGH
 @given(
     st.builds(Box, st.floats(0, 500), st.floats(0, 400), st.floats(1, 500), st.floats(1, 400)),
-    st.builds(Box, st.floats(-100, 700), st.floats(-100, 600), st.floats(1, 500), st.floats(1, 400)),
+    st.builds(
+        Box, st.floats(-100, 700), st.floats(-100, 600), st.floats(1, 500), st.floats(1, 400)
+    ),
 )
 def test_there_and_back(box, prior):
     """Labels and predictions pass the same functions: one direction undoes the other."""

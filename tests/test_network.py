@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import tiny
 
 from goturn.architecture import Architecture, goturn
 from goturn.network import CHUNK, Network
 from goturn.weights import Weights, random_weights
+from networks import tiny
 
 
 def lively(architecture: Architecture, seed: int = 0) -> Weights:
@@ -51,7 +51,7 @@ def test_target_comes_first_and_uses_its_own_tower():
     assert not np.array_equal(network.forward(a, a).units, network.forward(b, a).units)
 
     other = lively(tiny(shared_towers=False))
-    other.parameters.update({key: value for key, value in weights.parameters.items()})
+    other.parameters.update(weights.parameters)
     other.parameters["conv1_p/weight"] = -weights.parameters["conv1_p/weight"]
     assert np.array_equal(
         Network(other, "reference").forward(a, b).units, network.forward(a, b).units
@@ -105,7 +105,7 @@ def test_gradients_of_every_parameter(shared, pool_first, dropout, scale):
     forward = network.forward(targets, searches, dropout_key=dropout)
     _, d_units = network.ops.l2_loss(forward.units, label)
     gradients = network.backward(forward, d_units)
-    assert list(sorted(gradients)) == sorted(architecture.parameter_shapes())
+    assert sorted(gradients) == sorted(architecture.parameter_shapes())
 
     rng = np.random.default_rng(5)
     for name, gradient in gradients.items():

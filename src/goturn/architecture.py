@@ -39,7 +39,10 @@ class Conv:
 
 @dataclass(frozen=True)
 class MaxPool:
-    """Max over windows clipped to the image.  Output size: ceil((in - kernel) / stride) + 1 (Caffe)."""
+    """Max over windows clipped to the image.  Output size: ceil((in - kernel) / stride) + 1 (Caffe).
+
+    A last window that would start outside the image, as it can where stride > kernel, is dropped.
+    """
 
     name: str
     kernel: int = 3
@@ -116,7 +119,7 @@ class Architecture:
                 padded = size + 2 * layer.pad - layer.kernel
                 channels, size = layer.channels, padded // layer.stride + 1 if padded >= 0 else 0
             elif isinstance(layer, MaxPool):
-                size = -(-(size - layer.kernel) // layer.stride) + 1 if size >= layer.kernel else 0
+                size = _pooled(size, layer.kernel, layer.stride)
             if size < 1:
                 raise ValueError(f"layer {layer.name}: nothing is left of its input to work on")
             shapes[layer.name] = (channels, size, size)
@@ -227,11 +230,11 @@ class Architecture:
                 raise ValueError("expected the keys tower, head, preprocessing and shared_towers")
             tower = []
             for entry in data["tower"]:
-                entry = dict(entry)
-                kind = kinds.get(entry.pop("kind"))
+                fields = dict(entry)
+                kind = kinds.get(fields.pop("kind"))
                 if kind is None:
                     raise ValueError("a tower layer of unknown kind")
-                tower.append(kind(**entry))
+                tower.append(kind(**fields))
             preprocessing = dict(data["preprocessing"])
             preprocessing["mean"] = tuple(preprocessing["mean"])
             return cls(
@@ -242,6 +245,14 @@ class Architecture:
             )
         except (TypeError, KeyError, AttributeError, RecursionError, ValueError) as error:
             raise ValueError(f"not a description of a network: {error}") from error
+
+
+def _pooled(size: int, kernel: int, stride: int) -> int:
+    """Windows along one axis in Caffe's ceil mode; one that would start outside is dropped."""
+    if size < kernel:
+        return 0
+    count = -(-(size - kernel) // stride) + 1
+    return count - 1 if (count - 1) * stride >= size else count
 
 
 def _check(architecture: Architecture) -> None:

@@ -230,9 +230,7 @@ class Network:
         if isinstance(layer, MaxPool):
             return self.ops.max_pool(x, kernel=layer.kernel, stride=layer.stride)
         if isinstance(layer, LRN):
-            return self.ops.lrn(
-                x, size=layer.size, alpha=layer.alpha, beta=layer.beta, k=layer.k
-            )
+            return self.ops.lrn(x, size=layer.size, alpha=layer.alpha, beta=layer.beta, k=layer.k)
         name = self._conv_name(layer, tower)
         return self.ops.conv2d(
             x,

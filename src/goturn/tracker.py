@@ -8,11 +8,10 @@ box, about the same place; the prediction is not rounded, smoothed or judged.
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
@@ -30,7 +29,7 @@ from goturn.network import Network
 from goturn.ops import Array
 from goturn.weights import Weights, load
 
-WeightsLike = str | os.PathLike[str] | Weights | Network
+WeightsLike = str | Path | Weights | Network
 
 
 @dataclass

@@ -1,0 +1,165 @@
+"""The one table of shapes on which every backend's operations are checked; see :mod:`checks`.
+
+It holds the network's own shapes and the awkward ones: batch 1, odd sizes, one channel, groups, 1x1
+kernels, strides beyond the kernel, padding beyond the kernel, windows that leave pixels over, sizes one
+more or less than what vector and tile widths divide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: an op, what the case is about, and the op's shapes and parameters."""
+
+    op: str
+    label: str
+    parameters: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.op}-{self.label}"
+
+
+def _rows(op: str, table: dict[str, dict[str, Any]]) -> list[Case]:
+    return [Case(op, label, parameters) for label, parameters in table.items()]
+
+
+def _conv(x: tuple[int, ...], weight: tuple[int, ...], **parameters: Any) -> dict[str, Any]:
+    return {"x": x, "weight": weight, **parameters}
+
+
+_CONV2D = {
+    "conv1": _conv((1, 3, 227, 227), (96, 3, 11, 11), stride=4),
+    "conv2": _conv((1, 96, 27, 27), (256, 48, 5, 5), pad=2, groups=2),
+    "conv3": _conv((1, 256, 13, 13), (384, 256, 3, 3), pad=1),
+    "conv4": _conv((1, 384, 13, 13), (384, 192, 3, 3), pad=1, groups=2),
+    "conv5": _conv((2, 384, 13, 13), (256, 192, 3, 3), pad=1, groups=2),
+    "one of everything": _conv((1, 1, 1, 1), (1, 1, 1, 1)),
+    "1x1 kernel": _conv((3, 20, 7, 5), (9, 20, 1, 1)),
+    "1x1 kernel, strided": _conv((2, 5, 9, 8), (4, 5, 1, 1), stride=3),
+    "one channel, odd sizes": _conv((3, 1, 7, 9), (5, 1, 3, 3), pad=1),
+    "one output channel": _conv((2, 6, 8, 11), (1, 6, 3, 3)),
+    "rectangular kernel": _conv((2, 4, 9, 12), (6, 4, 3, 5), pad=2, stride=2),
+    "stride beyond the kernel": _conv((1, 4, 11, 13), (6, 4, 2, 2), stride=3),
+    "padding beyond the kernel": _conv((2, 3, 4, 5), (4, 3, 1, 1), pad=2),
+    "pixels left over": _conv((2, 2, 10, 10), (3, 2, 3, 3), stride=4),
+    "kernel as large as the image": _conv((3, 3, 6, 6), (10, 3, 6, 6)),
+    "kernel larger than the image": _conv((2, 3, 2, 3), (4, 3, 5, 5), pad=2),
+    "three groups, strided": _conv((2, 9, 10, 7), (15, 3, 3, 3), pad=1, stride=2, groups=3),
+    "one channel per group": _conv((2, 6, 8, 8), (6, 1, 3, 3), pad=1, groups=6),
+    "one over the tiles": _conv((2, 17, 17, 33), (33, 17, 3, 3), pad=1),
+    "one under the tiles": _conv((5, 15, 9, 9), (31, 15, 3, 3)),
+}
+
+_MAX_POOL = {
+    "pool1": {"x": (1, 96, 55, 55), "kernel": 3, "stride": 2},
+    "pool2": {"x": (1, 256, 27, 27), "kernel": 3, "stride": 2},
+    "pool5": {"x": (2, 256, 13, 13), "kernel": 3, "stride": 2},
+    "ceil: 54 to 27": {"x": (1, 5, 54, 54), "kernel": 3, "stride": 2},
+    "ceil in one direction": {"x": (2, 3, 8, 9), "kernel": 3, "stride": 2},
+    "one pixel": {"x": (1, 1, 1, 1), "kernel": 1, "stride": 1},
+    "overlapping": {"x": (3, 1, 7, 6), "kernel": 3, "stride": 1},
+    "padded": {"x": (2, 4, 9, 7), "kernel": 3, "stride": 2, "pad": 1},
+    "padded, last window dropped": {"x": (2, 2, 3, 5), "kernel": 2, "stride": 2, "pad": 1},
+    "stride beyond the kernel": {"x": (2, 3, 11, 8), "kernel": 2, "stride": 3},
+    "stride beyond, last dropped": {"x": (1, 2, 5, 8), "kernel": 1, "stride": 3},
+    "window as large as the image": {"x": (2, 3, 5, 5), "kernel": 5, "stride": 5},
+}
+
+_LRN_OF_CAFFENET = {"size": 5, "alpha": 1e-4, "beta": 0.75}
+_LRN = {
+    "norm1": {"x": (1, 96, 27, 27), **_LRN_OF_CAFFENET},
+    "norm2": {"x": (2, 256, 13, 13), **_LRN_OF_CAFFENET},
+    "one channel": {"x": (2, 1, 5, 3), **_LRN_OF_CAFFENET},
+    "two channels": {"x": (1, 2, 1, 7), **_LRN_OF_CAFFENET},
+    "size 1": {"x": (3, 4, 3, 3), "size": 1, "alpha": 1e-3, "beta": 0.75},
+    "size 3, other constants": {
+        "x": (2, 7, 5, 5),
+        "size": 3,
+        "alpha": 5e-4,
+        "beta": 0.5,
+        "k": 2.0,
+    },
+    "beta 1": {"x": (1, 33, 3, 5), "size": 7, "alpha": 2e-4, "beta": 1.0, "k": 1.5},
+}
+
+_LINEAR = {
+    "fc6, narrow": {"x": (2, 18432), "weight": (64, 18432)},
+    "fc6, the target's half": {"x": (1, 9216), "weight": (96, 18432), "columns": (0, 9216)},
+    "fc6, the search's half": {"x": (3, 9216), "weight": (32, 18432), "columns": (9216, 18432)},
+    "fc7": {"x": (1, 4096), "weight": (4096, 4096)},
+    "fc8": {"x": (50, 4096), "weight": (4, 4096)},
+    "one of everything": {"x": (1, 1), "weight": (1, 1)},
+    "one input": {"x": (4, 1), "weight": (3, 1)},
+    "one output": {"x": (7, 5), "weight": (1, 5)},
+    "no bias": {"x": (5, 33), "weight": (17, 33), "bias": None},
+    "a bias for each row": {"x": (5, 33), "weight": (17, 33), "bias": "a row each"},
+    "and for a row alone": {"x": (1, 64), "weight": (16, 64), "bias": "a row each"},
+    "odd column slice": {"x": (3, 31), "weight": (9, 70), "columns": (7, 38)},
+    "one over the tiles": {"x": (17, 129), "weight": (65, 129)},
+    "a batch of 64": {"x": (64, 1000), "weight": (33, 1000)},
+}
+
+_SHAPES: dict[str, dict[str, Any]] = {
+    "one": {"x": (1,)},
+    "activation": {"x": (2, 3, 7, 5)},
+    "fc": {"x": (50, 4096)},
+}
+
+_DROPOUT = {
+    "half": {"x": (50, 4096), "ratio": 0.5, "key": 20160916},
+    "none": {"x": (3, 5), "ratio": 0.0, "key": 1},
+    "a third": {"x": (7, 11, 13), "ratio": 1 / 3, "key": 0},
+    "nearly all, largest key": {"x": (1000,), "ratio": 0.99, "key": 2**64 - 1},
+}
+
+_LOSS: dict[str, dict[str, Any]] = {"one": {"x": (1, 4)}, "batch of 50": {"x": (50, 4)}}
+
+_SGD = {
+    "one": {"x": (1,), "rate": 0.5, "momentum": 0.9, "decay": 0.1},
+    "weights": {"x": (37, 4096), "rate": 1e-5, "momentum": 0.9, "decay": 5e-4},
+    "bias": {"x": (4096,), "rate": 2e-5, "momentum": 0.9, "decay": 0.0},
+    "no momentum": {"x": (3, 5, 7), "rate": 0.1, "momentum": 0.0, "decay": 0.01},
+    "frozen": {"x": (33,), "rate": 0.0, "momentum": 0.0, "decay": 0.0},
+}
+
+#: Boxes (x, y, w, h) in a frame of 64 x 48: inside, out on each side, and of less than a pixel.
+_BOXES = (
+    (20.0, 12.0, 16.0, 12.0),
+    (-6.5, 20.25, 17.0, 9.0),
+    (50.0, 40.0, 31.0, 23.0),
+    (30.5, 10.5, 0.25, 0.25),
+    (-100.0, -90.0, 264.0, 228.0),
+)
+_CROP_RESIZE = {
+    "the network's input": {"frame": (48, 64, 3), "boxes": _BOXES, "size": 227},
+    "small, RGB": {"frame": (48, 64, 3), "boxes": _BOXES, "size": 13, "colour_order": "RGB"},
+    "grey": {"frame": (48, 64, 1), "boxes": _BOXES[:2], "size": 35},
+    "with alpha": {"frame": (48, 64, 4), "boxes": _BOXES[1:3], "size": 35},
+    "no window": {"frame": (48, 64, 3), "boxes": (), "size": 35},
+}
+
+CASES: list[Case] = [
+    *_rows("conv2d", _CONV2D),
+    *_rows("max_pool", _MAX_POOL),
+    *_rows("lrn", _LRN),
+    *_rows("linear", _LINEAR),
+    *_rows("relu", _SHAPES),
+    *_rows("dropout", _DROPOUT),
+    *_rows("l1_loss", _LOSS),
+    *_rows("l2_loss", _LOSS),
+    *_rows("sgd_update", _SGD),
+    *_rows("crop_resize", _CROP_RESIZE),
+]
+
+#: (x, weight, parameters) small enough for loops over every product and for finite differences.
+SMALL_CONVOLUTIONS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, int]]] = [
+    ((2, 3, 6, 5), (4, 3, 3, 3), {"pad": 1}),
+    ((1, 4, 7, 7), (6, 2, 3, 3), {"groups": 2, "stride": 2}),
+    ((2, 2, 8, 5), (3, 2, 2, 4), {"stride": 3, "pad": 2}),
+    ((1, 1, 1, 1), (2, 1, 1, 1), {}),
+    ((2, 4, 3, 3), (4, 1, 3, 3), {"groups": 4, "pad": 1}),
+]

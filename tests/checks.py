@@ -1,0 +1,318 @@
+"""The one checker: holds any backend's operations, forward and backward, against the float64 reference.
+
+``check(ops, case)`` runs a row of :data:`cases.CASES` on a backend in float32 and compares it with
+:class:`goturn.ops.reference.ReferenceOps` in float64 on the same numbers.  No tolerance is tuned.
+
+Sums of products
+    A float32 operation errs by at most u = eps / 2 of its result.  An output that sums K products passes
+    K such steps (a product and its addition fused or not, in any order), each erring by at most u of a
+    partial sum, and that is at most S, the sum of the absolute products: so K u S always, and, errors
+    being independent and as often up as down, sqrt(K) u S times a small factor in practice.  The bound
+    is::
+
+        |error| <= TOLERANCE_FACTOR * eps * sqrt(K) * S
+
+    An error uniform in +-u S has a standard deviation of u S / sqrt(3), so K of them have one of
+    0.29 eps sqrt(K) S, even if every partial sum were as large as S.  Summed one after another, terms of
+    one sign come to 0.17 eps sqrt(K) S, terms of both signs to far less.  The factor 1 is thus six
+    standard deviations of the worst honest order of summation.  S comes from the reference itself, run
+    on absolute values.  Where K is in the tens of thousands, sqrt(K) is so generous that products
+    rounded to 10 bits would pass: there an op is also run on inputs of which all but a few are zero,
+    K being the number of those, since products with zero add no error.
+
+Everything else
+    Counts its roundings: n of them err by at most n u times the sum of the absolute values of what is
+    added up.  What only selects or compares (max, ReLU, the mask, the sign) must be exact.
+
+Every op is run as :mod:`candidate` runs it: twice, the same bits, arguments unchanged, float32.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from candidate import Candidate, Columns
+from cases import Case
+from goturn.box import Box, search_window
+from goturn.ops import Ops, get_ops
+from goturn.ops.reference import ReferenceOps
+
+#: Every backend whose tests run here; those this machine or build lacks are skipped.
+BACKENDS = ("reference", "cpu")
+
+EPS = float(np.finfo(np.float32).eps)
+TOLERANCE_FACTOR = 1.0
+
+#: Sums longer than this are also checked on inputs that are mostly zero.
+SPARSE_FROM = 4000
+
+#: Roundings granted to a power function, in u: four units in the last place.
+POWER_ROUNDINGS = 8
+
+ORACLE = ReferenceOps()
+
+
+def load_backend(name: str) -> Ops:
+    """The backend, or the test is skipped where there is none."""
+    try:
+        return get_ops(name)
+    except RuntimeError as error:
+        pytest.skip(f"no backend {name!r}: {error}")
+
+
+def check(ops: Ops, case: Case) -> None:
+    """Fails unless ``ops`` does what ``case`` asks, within the bounds above."""
+    rng = np.random.default_rng(zlib.crc32(str(case).encode()))
+    _CHECKS[case.op](Candidate(ops, str(case)), rng, **case.parameters)
+
+
+# -- bounds --------------------------------------------------------------------------------------
+
+
+def _oracle(op: str, *arguments: np.ndarray | None, **parameters: Any) -> Any:
+    """The reference's answer in float64."""
+    wide = [None if a is None else a.astype(np.float64) for a in arguments]
+    return getattr(ORACLE, op)(*wide, **parameters)
+
+
+def _oracle_of_absolutes(op: str, *arguments: np.ndarray | None, **parameters: Any) -> Any:
+    """S of the module's description: the same op on absolute values."""
+    return _oracle(op, *(None if a is None else np.abs(a) for a in arguments), **parameters)
+
+
+def _sum_bound(terms: int, magnitude: Any) -> Any:
+    """The bound on an output that sums ``terms`` products of absolute sum ``magnitude``."""
+    return TOLERANCE_FACTOR * EPS * math.sqrt(terms) * magnitude
+
+
+def _rounding_bound(roundings: float, magnitude: Any) -> Any:
+    """The bound on a value that passes ``roundings`` roundings."""
+    return roundings * EPS / 2 * np.abs(magnitude)
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...], scale: float = 1.0) -> np.ndarray:
+    return rng.standard_normal(shape, dtype=np.float32) * np.float32(scale)
+
+
+# -- one function per op -------------------------------------------------------------------------
+
+
+def _check_conv2d(
+    candidate: Candidate,
+    rng: np.random.Generator,
+    x: tuple[int, ...],
+    weight: tuple[int, ...],
+    **parameters: int,
+) -> None:
+    image, bias = _normal(rng, x), _normal(rng, weight[:1])
+    filters = _normal(rng, weight, 1 / math.sqrt(math.prod(weight[1:])))
+    forward = (image, filters, bias)
+    want = _oracle("conv2d", *forward, **parameters)
+    size = _oracle_of_absolutes("conv2d", *forward, **parameters)
+    bound = _sum_bound(math.prod(weight[1:]) + 1, size)
+    candidate.compare("y", candidate.run("conv2d", *forward, **parameters), want, bound)
+    rectified = candidate.run("conv2d", *forward, relu=True, **parameters)
+    candidate.compare("y of ReLU", rectified, np.maximum(want, 0), bound)
+
+    backward = (_normal(rng, want.shape), image, filters)
+    per_pixel = weight[0] // parameters.get("groups", 1) * math.prod(weight[2:])
+    per_weight = len(image) * math.prod(want.shape[2:])
+    terms = (per_pixel, per_weight, per_weight)
+    _compare_gradients(candidate, "conv2d_backward", backward, parameters=parameters, terms=terms)
+
+
+def _check_linear(
+    candidate: Candidate,
+    rng: np.random.Generator,
+    *,
+    x: tuple[int, ...],
+    weight: tuple[int, ...],
+    columns: tuple[int, int] | None = None,
+    bias: str | None = "one",
+) -> None:
+    rows = _normal(rng, x)
+    matrix = _normal(rng, weight, 1 / math.sqrt(x[1]))
+    shapes = {"one": weight[:1], "a row each": (x[0], weight[0])}
+    offset = _normal(rng, shapes[bias]) if bias else None
+    given: Any = matrix
+    if columns is not None:
+        given = Columns(matrix, *columns)
+        matrix = given.view(matrix)
+    want = _oracle("linear", rows, matrix, offset)
+    bound = _sum_bound(x[1] + bool(bias), _oracle_of_absolutes("linear", rows, matrix, offset))
+    candidate.compare("y", candidate.run("linear", rows, given, offset), want, bound)
+    rectified = candidate.run("linear", rows, given, offset, relu=True)
+    candidate.compare("y of ReLU", rectified, np.maximum(want, 0), bound)
+    if x[1] > SPARSE_FROM:
+        few = np.where(rng.random(x) < 16 / x[1], rows, np.float32(0))
+        terms = int(np.count_nonzero(few, axis=1).max()) + bool(bias)
+        bound = _sum_bound(terms, _oracle_of_absolutes("linear", few, matrix, offset))
+        got = candidate.run("linear", few, given, offset)
+        candidate.compare("y of few", got, _oracle("linear", few, matrix, offset), bound)
+
+    dy = _normal(rng, want.shape)
+    _compare_gradients(
+        candidate,
+        "linear_backward",
+        (dy, rows, matrix),
+        parameters={},
+        terms=(weight[0], x[0], x[0]),
+        given=(dy, rows, given),
+    )
+
+
+def _compare_gradients(
+    candidate: Candidate,
+    op: str,
+    arguments: tuple[np.ndarray, ...],
+    *,
+    parameters: dict[str, int],
+    terms: tuple[int, int, int],
+    given: tuple[Any, ...] | None = None,
+) -> None:
+    """Compares (dx, dweight, dbias), sums of ``terms`` products each, and what need_dx leaves out."""
+    given = arguments if given is None else given
+    got = candidate.run(op, *given, **parameters)
+    want = _oracle(op, *arguments, **parameters)
+    size = _oracle_of_absolutes(op, *arguments, **parameters)
+    for index, name in enumerate(("dx", "dweight", "dbias")):
+        bound = _sum_bound(terms[index], size[index])
+        candidate.compare(name, got[index], want[index], bound)
+    without = candidate.run(op, *given, need_dx=False, **parameters)
+    assert without[0] is None, f"{candidate.title}: {op} computed dx although need_dx is False"
+    for index, name in ((1, "dweight"), (2, "dbias")):
+        bound = _sum_bound(terms[index], size[index])
+        candidate.compare(f"{name} without dx", without[index], want[index], bound)
+
+
+def _check_max_pool(
+    candidate: Candidate, rng: np.random.Generator, x: tuple[int, ...], **parameters: int
+) -> None:
+    smooth = _normal(rng, x)
+    tied = np.round(_normal(rng, x))  # a handful of values: most windows have several maxima
+    per_pixel = math.ceil(parameters["kernel"] / parameters["stride"]) ** 2
+    for name, image in (("", smooth), (" with ties", tied), (" below zero", smooth - 10)):
+        want = _oracle("max_pool", image, **parameters)
+        candidate.compare(f"y{name}", candidate.run("max_pool", image, **parameters), want)
+        dy = _normal(rng, want.shape)
+        got = candidate.run("max_pool_backward", dy, image, **parameters)
+        want = _oracle("max_pool_backward", dy, image, **parameters)
+        size = _oracle("max_pool_backward", np.abs(dy), image, **parameters)
+        candidate.compare(f"dx{name}", got, want, _sum_bound(per_pixel, size))
+
+
+def _check_lrn(
+    candidate: Candidate, rng: np.random.Generator, x: tuple[int, ...], **parameters: Any
+) -> None:
+    image, dy = _normal(rng, x, 100.0), _normal(rng, x)  # so that the sum of squares matters
+    size, beta = parameters["size"], parameters["beta"]
+    # The scale k + alpha / size * sum: squares, sums, their factor (itself rounded), k added, all of
+    # one sign.  A power multiplies its relative error by the exponent and adds the power's own.
+    in_scale = size + 3
+    in_power = beta * in_scale + POWER_ROUNDINGS
+    want = _oracle("lrn", image, **parameters)
+    bound = _rounding_bound(in_power + 1, want)
+    candidate.compare("y", candidate.run("lrn", image, **parameters), want, bound)
+
+    # dx is a difference, D - B; on absolute values D = |dy| s^-beta is known, hence B and D + B.
+    got = candidate.run("lrn_backward", dy, image, **parameters)
+    want = _oracle("lrn_backward", dy, image, **parameters)
+    direct = np.abs(dy * _oracle("lrn", image, **parameters) / image)
+    total = 2 * direct - _oracle_of_absolutes("lrn_backward", dy, image, **parameters)
+    bound = _rounding_bound(in_power + in_scale + size + 6, total)
+    candidate.compare("dx", got, want, bound)
+
+
+def _check_relu(candidate: Candidate, rng: np.random.Generator, x: tuple[int, ...]) -> None:
+    values, dy = np.round(_normal(rng, x) * 2) / 2, _normal(rng, x)  # zeros among them
+    candidate.compare("y", candidate.run("relu", values), np.maximum(values, 0))
+    y = np.maximum(values, 0)
+    candidate.compare("dx", candidate.run("relu_backward", dy, y), np.where(values > 0, dy, 0))
+
+
+def _check_dropout(
+    candidate: Candidate, rng: np.random.Generator, x: tuple[int, ...], ratio: float, key: int
+) -> None:
+    mask = candidate.run("dropout_mask", shape=x, ratio=ratio, key=key)
+    candidate.compare("mask", mask, ORACLE.dropout_mask(x, ratio=ratio, key=key))
+    values = _normal(rng, x)
+    want = _oracle("dropout", values, mask, ratio=ratio)
+    got = candidate.run("dropout", values, mask, ratio=ratio)
+    # 1 - ratio, its reciprocal if that is used, and the product round once each.
+    candidate.compare("y", got, want, _rounding_bound(3, want))
+
+
+def _check_l1_loss(candidate: Candidate, rng: np.random.Generator, x: tuple[int, ...]) -> None:
+    prediction, label = _normal(rng, x), _normal(rng, x)
+    label[:, 1] = prediction[:, 1]  # the kink
+    value, gradient = candidate.run("l1_loss", prediction, label)
+    want, want_gradient = _oracle("l1_loss", prediction, label)
+    assert isinstance(value, float), f"{candidate.title}: the loss is a {type(value).__name__}"
+    candidate.compare("loss", value, want, _sum_bound(label.size, want))
+    candidate.compare("gradient", gradient, want_gradient)
+
+
+def _check_l2_loss(candidate: Candidate, rng: np.random.Generator, x: tuple[int, ...]) -> None:
+    prediction, label = _normal(rng, x), _normal(rng, x)
+    value, gradient = candidate.run("l2_loss", prediction, label)
+    want, want_gradient = _oracle("l2_loss", prediction, label)
+    assert isinstance(value, float), f"{candidate.title}: the loss is a {type(value).__name__}"
+    # A square carries the error of its difference twice.
+    bound = _sum_bound(label.size, want) + _rounding_bound(2, want)
+    candidate.compare("loss", value, want, bound)
+    candidate.compare("gradient", gradient, want_gradient, _rounding_bound(1, want_gradient))
+
+
+def _check_sgd_update(
+    candidate: Candidate, rng: np.random.Generator, x: tuple[int, ...], **rates: float
+) -> None:
+    ops, start = candidate.ops, [_normal(rng, x) for _ in range(3)]
+    weight, gradient, velocity = (ops.from_numpy(array.copy()) for array in start)
+    ops.sgd_update(weight, gradient, velocity, **rates)
+    wide = [array.astype(np.float64) for array in start]
+    ORACLE.sgd_update(*wide, **rates)
+    candidate.compare("gradient", ops.to_numpy(gradient), start[1])
+    w, g, v = (np.abs(array.astype(np.float64)) for array in start)
+    # Each of the three terms passes at most six roundings, those of the constants included.
+    magnitude = rates["momentum"] * v + rates["rate"] * (g + rates["decay"] * w)
+    bound = _rounding_bound(6, magnitude)
+    candidate.compare("velocity", ops.to_numpy(velocity), wide[2], bound)
+    bound = bound + _rounding_bound(1, w + magnitude)
+    candidate.compare("weight", ops.to_numpy(weight), wide[0], bound)
+
+
+def _check_crop_resize(
+    candidate: Candidate,
+    rng: np.random.Generator,
+    frame: tuple[int, int, int],
+    boxes: tuple[tuple[float, float, float, float], ...],
+    **parameters: Any,
+) -> None:
+    pixels = rng.integers(0, 256, frame, np.uint8)
+    given: dict[str, Any] = {
+        "windows": [search_window(Box(*box), frame[1], frame[0]) for box in boxes],
+        "mean": (104.0, 117.0, 123.0),
+        **parameters,
+    }
+    got = candidate.run("crop_resize", pixels, **given)
+    candidate.compare("crops", got, ORACLE.crop_resize(pixels, **given))
+
+
+_CHECKS: dict[str, Callable[..., None]] = {
+    "conv2d": _check_conv2d,
+    "max_pool": _check_max_pool,
+    "lrn": _check_lrn,
+    "linear": _check_linear,
+    "relu": _check_relu,
+    "dropout": _check_dropout,
+    "l1_loss": _check_l1_loss,
+    "l2_loss": _check_l2_loss,
+    "sgd_update": _check_sgd_update,
+    "crop_resize": _check_crop_resize,
+}
