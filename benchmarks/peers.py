@@ -1,0 +1,97 @@
+"""The peers of ``track.py``: trackers, brought to one form (see ``harness.py``).
+
+Runs under each peer's own interpreter, so nothing but the standard library is imported up here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+
+class _TrackerPeer:
+    """Frames to go through, a box to start from, and the check that the object was not lost.
+
+    Args:
+        frames: ``.npy`` file of (F, H, W, 3) uint8 frames, BGR, in which the object stands still.
+        box: x, y, w, h of the object, pixels.
+    """
+
+    def __init__(self, frames: str, box: Sequence[int]) -> None:
+        import numpy as np
+
+        self._frames = np.load(frames)
+        self._next = itertools.cycle(self._frames)
+        self._start = self._box = tuple(box)
+
+    def check(self) -> None:
+        """Raises RuntimeError if the latest box is not about where it started."""
+        overlap = iou(self._start, self._box)
+        if overlap < 0.5:
+            raise RuntimeError(
+                f"the box went from {self._start} to {self._box}: "
+                "a lost tracker crops other windows, so its times cannot be compared"
+            )
+
+
+class Goturn(_TrackerPeer):
+    """``goturn.Tracker`` on a device, from one of our weights files."""
+
+    def __init__(
+        self, weights: str, device: str, threads: int, frames: str, box: Sequence[int]
+    ) -> None:
+        super().__init__(frames, box)
+        import goturn
+
+        if "cv2" in sys.modules:
+            sys.modules["cv2"].setNumThreads(threads)
+        self._make: Callable[[], Any] = partial(goturn.Tracker, weights, device=device)
+        self._tracker: Any = None
+
+    def load(self) -> None:
+        self._tracker = self._make()
+        self._tracker.init(next(self._next), self._start)
+
+    def step(self) -> None:
+        self._box = self._tracker.update(next(self._next))
+
+
+class OpenCV(_TrackerPeer):
+    """``cv2.TrackerGOTURN`` of OpenCV 4, from a ``.caffemodel`` and its ``.prototxt``."""
+
+    def __init__(
+        self, model: str, description: str, threads: int, frames: str, box: Sequence[int]
+    ) -> None:
+        super().__init__(frames, box)
+        import cv2
+
+        if not hasattr(cv2, "TrackerGOTURN_Params"):
+            raise RuntimeError(
+                f"OpenCV {cv2.__version__} has no TrackerGOTURN; "
+                "install opencv-contrib-python-headless<5 for this interpreter"
+            )
+        cv2.setNumThreads(threads)
+        self._cv2: Any = cv2
+        self._params = cv2.TrackerGOTURN_Params()
+        self._params.modelTxt, self._params.modelBin = description, model
+        self._tracker: Any = None
+
+    def load(self) -> None:
+        self._tracker = self._cv2.TrackerGOTURN.create(self._params)
+        self._tracker.init(next(self._next), self._start)
+
+    def step(self) -> None:
+        found, self._box = self._tracker.update(next(self._next))
+        if not found:
+            raise RuntimeError("cv2.TrackerGOTURN reports that it lost the object")
+
+
+def iou(a: Sequence[float], b: Sequence[float]) -> float:
+    """Intersection over union of two boxes x, y, w, h."""
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    intersection = max(0.0, width) * max(0.0, height)
+    return intersection / (a[2] * a[3] + b[2] * b[3] - intersection)

@@ -1,0 +1,204 @@
+"""Milliseconds per ``Tracker.update`` on 640x480 frames, against ``cv2.TrackerGOTURN``.
+
+python benchmarks/track.py --opencv4-python PATH --output benchmarks/results/NAME.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shlex
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from goturn.architecture import Architecture, goturn
+from goturn.weights import Weights, save, save_caffemodel
+from harness import HERE, Peer, machine_lines, markdown, measure, write_result
+from machine import FLAGS, Probe, Work, commit, describe, now
+
+SEED = 20160916
+FRAMES, HEIGHT, WIDTH = 8, 480, 640
+BOX = (280, 200, 80, 80)
+
+#: fc8 adds next to nothing to its bias, and that is the middle half of the search window, the place
+#: where the object was: the box stays, whatever the other (random) layers say.  A hair less than half:
+#: a window's size is rounded up, so that a box a rounding error too large would grow every frame.
+FC8_STD = 1e-8
+FC8_BIAS = (2.5001, 2.5001, 7.4999, 7.4999)
+
+
+def work(architecture: Architecture) -> Work:
+    """One frame: every parameter read once as fp32; the multiply-adds of both towers and the head."""
+    shapes, outputs = architecture.parameter_shapes(), architecture.tower_shapes()
+    macs = 0
+    for conv in architecture.convs:
+        _, height, width = outputs[conv.name]
+        macs += 2 * math.prod(shapes[f"{conv.name}/weight"]) * height * width
+    for linear in architecture.head:
+        macs += math.prod(shapes[f"{linear.name}/weight"])
+    return Work(bytes=4 * architecture.parameter_count, flops=2 * macs)
+
+
+def standing_still(architecture: Architecture) -> Weights:
+    """Random weights, He-scaled, whose answer is always the middle half of the window."""
+    random = np.random.default_rng(SEED)
+    last = architecture.head[-1].name
+    parameters = {}
+    for name, shape in architecture.parameter_shapes().items():
+        if name.endswith("/bias"):
+            parameters[name] = np.zeros(shape, np.float32)
+            continue
+        std = FC8_STD if name == f"{last}/weight" else math.sqrt(2 / math.prod(shape[1:]))
+        parameters[name] = random.standard_normal(shape, dtype=np.float32)
+        parameters[name] *= np.float32(std)
+    parameters[f"{last}/bias"] = np.array(FC8_BIAS, np.float32)
+    return Weights(architecture, parameters, origin=f"benchmarks/track.py, seed {SEED}")
+
+
+def make_frames() -> np.ndarray:
+    """(F, H, W, 3) uint8: a noisy background, and an object of its own texture that stands still."""
+    random = np.random.default_rng(SEED)
+    x, y, w, h = BOX
+    frames = random.integers(0, 96, (FRAMES, HEIGHT, WIDTH, 3), dtype=np.uint8)
+    frames[:, y : y + h, x : x + w] = random.integers(128, 256, (h, w, 3), dtype=np.uint8)
+    return frames
+
+
+def make_peers(
+    names: Sequence[str], widths: Sequence[int], opencv: str, folder: Path
+) -> list[Peer]:
+    """The rows, in the order of ``names``; their weights and frames are written to ``folder``."""
+    architecture = goturn(widths)
+    weights, cost = standing_still(architecture), work(architecture)
+    frames, ours, theirs = folder / "frames.npy", folder / "net.h5", folder / "net.caffemodel"
+    np.save(frames, make_frames())
+    common: dict[str, Any] = {"frames": str(frames), "box": BOX}
+
+    peers = []
+    if {"reference", "cpu"} & set(names):
+        save(weights, ours)
+    if "opencv" in names:
+        save_caffemodel(weights, theirs, fold_mean=128)  # the mean that it subtracts
+    for name in names:
+        if name == "opencv":
+            options = {"model": str(theirs), "description": str(theirs.with_suffix(".prototxt"))}
+            peer = Peer("cv2.TrackerGOTURN", HERE / "peers.py", "OpenCV", cost, interpreter=opencv)
+            peers.append(replace(peer, options={**options, **common}, files=(theirs,)))
+        else:
+            options = {"weights": str(ours), "device": name}
+            peer = Peer(f"goturn {name}", HERE / "peers.py", "Goturn", cost)
+            peers.append(replace(peer, options={**options, **common}, files=(ours,)))
+    return peers
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command as it can be given elsewhere: absolute paths by their last part alone."""
+    return shlex.join(
+        ["python", "benchmarks/track.py"]
+        + [Path(a).name if Path(a).is_absolute() else a for a in arguments]
+    )
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """The numbers in ``text``, which separates them by commas."""
+    numbers = tuple(int(part) for part in text.split(","))
+    if min(numbers) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be whole numbers of at least 1")
+    return numbers
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--opencv4-python",
+        metavar="PATH",
+        help="interpreter with opencv-contrib-python-headless<5; without it that row is left out",
+    )
+    parser.add_argument(
+        "--peers",
+        default="reference,cpu,opencv",
+        help="rows to run, the first is what the others are compared with (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--threads", type=whole_numbers, default=(1, 2), metavar="N,...", help="cores"
+    )
+    parser.add_argument("--rounds", type=int, default=12, metavar="N")
+    parser.add_argument(
+        "--starts", type=int, default=3, metavar="N", help="times each peer is loaded anew"
+    )
+    parser.add_argument("--steps", type=int, default=5, metavar="N", help="timed frames a turn")
+    parser.add_argument(
+        "--widths",
+        type=whole_numbers,
+        default=(4096, 4096, 4096),
+        metavar="N,...",
+        help="of the hidden fc layers (default: the paper's 4096,4096,4096)",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="where the result goes")
+    options = parser.parse_args(arguments)
+    options.peers = options.peers.split(",")
+    unknown = set(options.peers) - {"reference", "cpu", "opencv"}
+    if unknown:
+        parser.error(
+            f"unknown peers {', '.join(sorted(unknown))}; there are reference, cpu, opencv"
+        )
+    if options.opencv4_python is None:
+        options.peers = [name for name in options.peers if name != "opencv"]
+    if not options.peers or min(options.starts, options.rounds, options.steps) < 1:
+        parser.error("give at least one peer, one start, one round and one step")
+    return options
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parse(arguments)
+    started = now()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        print("writing weights, compiling the probe", file=sys.stderr)
+        peers = make_peers(options.peers, options.widths, options.opencv4_python, folder)
+        probe = Probe(folder)
+        runs = [
+            measure(
+                peers,
+                threads=threads,
+                starts=options.starts,
+                rounds=options.rounds,
+                steps=options.steps,
+                probe=probe,
+                report=lambda line: print(line, file=sys.stderr),
+            )
+            for threads in options.threads
+        ]
+    result = {
+        "benchmark": "track",
+        "command": command_line(arguments),
+        **commit(),
+        "started": started,
+        "ended": now(),
+        "machine": describe(),
+        "probe_flags": FLAGS,
+        "frame": [WIDTH, HEIGHT],
+        "box": BOX,
+        "widths": options.widths,
+        "parameters": goturn(options.widths).parameter_count,
+        "runs": runs,
+    }
+    if options.output is not None:
+        write_result(options.output, result)
+        print(f"written: {options.output}", file=sys.stderr)
+    print(machine_lines(runs), end="\n\n")
+    print(markdown(runs, "frame"))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (RuntimeError, ValueError) as failure:
+        sys.exit(f"error: {failure}")
