@@ -1,0 +1,226 @@
+"""Our own weights file: HDF5 with everything that gives the numbers their meaning.
+
+* ``/<layer>/weight`` and ``/<layer>/bias`` in Caffe's layouts, float32 or float16, with the attribute
+  ``sha256`` (of dtype, shape and stored bytes);
+* on the root: ``format``, ``format_version``, ``architecture`` (JSON, which rules), the preprocessing
+  once more in readable attributes, ``origin``, and ``digest`` over the architecture and all tensors.
+
+The same weights give the same file, byte for byte.
+"""
+
+from __future__ import annotations
+
+import os
+
+import h5py
+import numpy as np
+
+from goturn.architecture import Architecture
+from goturn.weights.blobs import read_all
+from goturn.weights.hdf5_data import StoredTensor
+from goturn.weights.hdf5_guard import MAX_RATIO, GuardedFile
+from goturn.weights.hdf5_write import replacing_hdf5
+from goturn.weights.model import (
+    Weights,
+    WeightsError,
+    byte_view,
+    combined_digest,
+    is_finite,
+    join_problems,
+    tensor_hash,
+)
+
+FORMAT = "goturn"
+FORMAT_VERSION = 1
+#: HDF5 keeps an attribute within 64 KiB, its own few bytes included.
+MAX_TEXT_BYTES = 60_000
+PRECISIONS: dict[str, np.dtype] = {"fp32": np.dtype("<f4"), "fp16": np.dtype("<f2")}
+
+#: Tensors below this stay uncompressed: nothing to gain.
+_COMPRESS_BYTES = 1 << 16
+#: Compressed tensors are cut into chunks of about this size.
+_CHUNK_BYTES = 1 << 20
+
+
+def readable_attributes(architecture: Architecture) -> dict[str, str | tuple[float, ...]]:
+    """The preprocessing as a person with an HDF5 viewer would like to see it."""
+    p = architecture.preprocessing
+    return {
+        "mean": tuple(float(value) for value in p.mean),
+        "colour_order": p.colour_order,
+        "input_size": (float(p.input_size),),
+        "context_factor": (float(p.context_factor),),
+        "output_scale": (float(p.output_scale),),
+        "pool_lrn_order": architecture.pool_lrn_order,
+    }
+
+
+# -- writing -------------------------------------------------------------------------------------
+
+
+def save(
+    weights: Weights,
+    path: str | os.PathLike[str],
+    *,
+    precision: str = "fp32",
+    compress: bool = False,
+) -> None:
+    """Writes ``weights`` to ``path`` in one step: after a crash the old file is there, or the new one.
+
+    Args:
+        weights: what to write.
+        path: any name; ``.h5`` is usual.
+        precision: "fp32", or "fp16" for half the size and values rounded to half precision.
+        compress: gzip the tensors: smaller, slower to load.
+
+    Raises:
+        WeightsError: an unknown precision, a value that is not finite, or one that half precision
+            cannot hold.
+        OSError: the file cannot be written; what was there before stays.
+    """
+    dtype = PRECISIONS.get(precision)
+    if dtype is None:
+        raise WeightsError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
+    with replacing_hdf5(path) as file:
+        digests = {}
+        for name, array in weights.parameters.items():
+            with np.errstate(over="ignore"):
+                stored = array.astype(dtype, copy=False)
+            if not is_finite(stored):
+                why = "too large for fp16; save as fp32" if is_finite(array) else "not finite"
+                raise WeightsError(f"{name} has values that are {why}")
+            digest = tensor_hash(dtype, stored.shape)
+            digest.update(byte_view(stored))
+            digests[name] = digest.hexdigest()
+            dataset = _write_tensor(file, name, stored, compress)
+            _write_text(dataset, "sha256", digests[name])
+        _write_description(file, weights, digests)
+
+
+def _write_tensor(file: h5py.File, name: str, array: np.ndarray, compress: bool) -> h5py.Dataset:
+    if compress and array.nbytes > _COMPRESS_BYTES:
+        rows = max(1, _CHUNK_BYTES * array.shape[0] // array.nbytes)
+        dataset = file.create_dataset(
+            name,
+            data=array,
+            chunks=(min(rows, array.shape[0]), *array.shape[1:]),
+            compression="gzip",
+            shuffle=True,
+        )
+        if array.nbytes <= MAX_RATIO * dataset.id.get_storage_size():
+            return dataset
+        # A reader would take it for a bomb: constant tensors are stored as they are.
+        del file[name]
+    return file.create_dataset(name, data=array)
+
+
+def _write_description(file: h5py.File, weights: Weights, digests: dict[str, str]) -> None:
+    architecture_json = weights.architecture.to_json()
+    _write_text(file, "format", FORMAT)
+    file.attrs["format_version"] = FORMAT_VERSION
+    _write_text(file, "architecture", architecture_json)
+    for name, value in readable_attributes(weights.architecture).items():
+        if isinstance(value, str):
+            _write_text(file, name, value)
+        else:
+            file.attrs[name] = value if len(value) > 1 else value[0]
+    _write_text(file, "origin", weights.origin)
+    _write_text(file, "digest", combined_digest(architecture_json, digests))
+
+
+def _write_text(owner: h5py.File | h5py.Dataset, name: str, text: str) -> None:
+    """A string attribute of fixed length: HDF5's variable ones are refused by our reader."""
+    value = text.encode("utf-8")
+    if len(value) > MAX_TEXT_BYTES:
+        raise WeightsError(
+            f"{name} has {len(value)} bytes; a weights file has room for {MAX_TEXT_BYTES}: shorten it"
+        )
+    kind = h5py.string_dtype("utf-8", max(1, len(value)))
+    owner.attrs.create(name, np.array(value, dtype=kind))
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+def is_store(file: GuardedFile) -> bool:
+    """Whether an HDF5 file says that it is one of ours."""
+    return file.has_attribute("format")
+
+
+def read_store(file: GuardedFile, architecture: Architecture | None = None) -> Weights:
+    """The weights in one of our files.
+
+    Raises:
+        WeightsError: another version, a description that contradicts itself or ``architecture``,
+            tensors missing, superfluous or misshapen, or anything that a digest shows to be altered.
+    """
+    name, version = file.text("format"), file.numbers("format_version")
+    if name != FORMAT or version != (FORMAT_VERSION,):
+        shown = " ".join(f"{number:g}" for number in version[:3])
+        raise WeightsError(
+            f"{file.path}: format {name[:40]!r} version {shown} is not known; expected {FORMAT!r} "
+            f"version {FORMAT_VERSION}; update goturn, or save the file again"
+        )
+    stored_json = file.text("architecture")
+    try:
+        stored = Architecture.from_json(stored_json)
+    except ValueError as error:
+        raise WeightsError(f"{file.path}: {error}") from error
+    _check_description(file, stored, architecture)
+    shapes = stored.parameter_shapes()
+    tensors = _find_tensors(file, shapes)
+    digests = {name: file.text("sha256", name) for name in shapes}
+    if file.text("digest") != combined_digest(stored_json, digests):
+        raise WeightsError(
+            f"{file.path}: the architecture or a tensor's SHA-256 does not match the file's digest "
+            "(altered or damaged; get a fresh copy)"
+        )
+    for name, tensor in tensors.items():
+        tensor.expected_digest = digests[name]
+    return Weights(stored, read_all(str(file.path), tensors, shapes), origin=file.text("origin"))
+
+
+def _check_description(
+    file: GuardedFile, stored: Architecture, expected: Architecture | None
+) -> None:
+    """The readable attributes must say what the JSON says, and both what the caller says."""
+    problems = []
+    for name, value in readable_attributes(stored).items():
+        found = file.text(name) if isinstance(value, str) else file.numbers(name)
+        if found != value:
+            problems.append(f"attribute {name} is {found} and the architecture says {value}")
+    if expected is not None and expected != stored:
+        different = [
+            part
+            for part in ("tower", "head", "preprocessing", "shared_towers")
+            if getattr(stored, part) != getattr(expected, part)
+        ]
+        problems.append(
+            f"its {' and '.join(different)} differ from the architecture given; "
+            "load it without one, the file describes itself"
+        )
+    if problems:
+        raise WeightsError(join_problems(str(file.path), problems))
+
+
+def _find_tensors(file: GuardedFile, shapes: dict[str, tuple[int, ...]]) -> dict[str, StoredTensor]:
+    """The file's tensors, which must be exactly those of ``shapes``; every mismatch is named."""
+    found = {}
+    for layer in file.names():
+        for part in file.names(layer):
+            found[f"{layer}/{part}"] = file.tensor(f"{layer}/{part}")
+    problems = [f"{name} {shapes[name]} is missing" for name in shapes if name not in found]
+    problems += [f"{name} is superfluous" for name in found if name not in shapes]
+    problems += [
+        f"{name} has shape {found[name].shape}, expected {shape}"
+        for name, shape in shapes.items()
+        if name in found and found[name].shape != shape
+    ]
+    problems += [
+        f"{name} is {found[name].dtype}, expected 16 or 32-bit floats"
+        for name in shapes
+        if name in found and found[name].dtype not in PRECISIONS.values()
+    ]
+    if problems:
+        raise WeightsError(join_problems(str(file.path), problems))
+    return found

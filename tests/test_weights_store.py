@@ -1,0 +1,246 @@
+"""Our HDF5 files: round trips, self-description, and whether a changed bit is noticed."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+from goturn.architecture import Architecture, fc_head, goturn
+from goturn.weights import Weights, WeightsError, load, random_weights, save
+from networks import tiny
+
+
+@pytest.fixture
+def weights() -> Weights:
+    made = random_weights(tiny(), 7)
+    for name, array in made.parameters.items():
+        if name.endswith("bias"):  # no two alike, so that a test can find each one's bytes
+            array[:] = array.size + np.linspace(0, 1, array.size)
+            array[0] = len(name) + ord(name[2])
+    return Weights(made.architecture, made.parameters, origin="trained on Künstliche Daten")
+
+
+@pytest.fixture
+def path(tmp_path, weights):
+    save(weights, tmp_path / "w.h5")
+    return tmp_path / "w.h5"
+
+
+def rewrite_text(owner, name: str, text: str) -> None:
+    value = text.encode()
+    del owner.attrs[name]
+    owner.attrs.create(name, np.array(value, h5py.string_dtype("utf-8", max(1, len(value)))))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_round_trip_is_exact(tmp_path, shared):
+    weights = random_weights(tiny(shared_towers=shared, pool_first=False, mean=(1.5, 2, 3)), 1)
+    save(weights, tmp_path / "any name")
+    loaded = load(tmp_path / "any name")
+    assert loaded.architecture == weights.architecture
+    assert loaded.digest == weights.digest
+    assert loaded.origin == "random, seed 1"
+    for array in loaded.parameters.values():
+        assert array.dtype == np.float32
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+        assert array.flags.owndata
+
+
+def test_origin_is_kept(path, weights):
+    assert load(path).origin == weights.origin
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_half_precision_rounds_once(tmp_path, compress):
+    weights = random_weights(tiny(hidden=3), 2)
+    # Large enough that it is compressed, in chunks of rows that do not divide its height.
+    wide = Architecture(weights.architecture.tower, fc_head([1003, 5]), tiny().preprocessing)
+    weights = random_weights(wide, 2)
+    save(weights, tmp_path / "w.h5", precision="fp16", compress=compress)
+    loaded = load(tmp_path / "w.h5")
+    for name, array in weights.parameters.items():
+        assert np.array_equal(loaded.parameters[name], array.astype(np.float16).astype(np.float32))
+    with h5py.File(tmp_path / "w.h5") as file:
+        assert file["fc6/weight"].dtype == np.float16
+        assert (file["fc6/weight"].compression == "gzip") is compress
+
+
+def test_compressed_single_precision(tmp_path):
+    wide = Architecture(tiny().tower, fc_head([1003, 5]), tiny().preprocessing)
+    weights = random_weights(wide, 2)
+    save(weights, tmp_path / "w.h5", compress=True)
+    assert load(tmp_path / "w.h5").digest == weights.digest
+    with h5py.File(tmp_path / "w.h5") as file:
+        assert file["fc6/weight"].compression == "gzip"
+        assert file["conv1/weight"].compression is None
+
+
+def test_constant_tensors_are_not_taken_for_bombs(tmp_path):
+    architecture = Architecture(tiny().tower, fc_head([4000]), tiny().preprocessing)
+    weights = random_weights(architecture, 2)
+    assert weights.parameters["fc6/weight"].nbytes > 1 << 20
+    weights.parameters["fc6/weight"][:] = 0
+    save(weights, tmp_path / "w.h5", compress=True)
+    assert load(tmp_path / "w.h5").digest == weights.digest
+
+
+def test_what_half_precision_cannot_hold_is_refused(tmp_path, weights):
+    weights.parameters["fc7/weight"][0, 0] = 70000
+    save(weights, tmp_path / "w.h5")
+    with pytest.raises(WeightsError, match=r"fc7/weight has values that are too large for fp16"):
+        save(weights, tmp_path / "half.h5", precision="fp16")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["w.h5"]
+
+
+def test_values_gone_bad_after_construction_are_not_saved(tmp_path, weights):
+    weights.parameters["fc7/weight"][0, 0] = np.inf
+    with pytest.raises(WeightsError, match="fc7/weight has values that are not finite"):
+        save(weights, tmp_path / "w.h5")
+
+
+def test_an_origin_of_many_pages(tmp_path, weights):
+    long = Weights(weights.architecture, weights.parameters, origin="x" * 60_001)
+    with pytest.raises(
+        WeightsError, match="origin has 60001 bytes; a weights file has room for 60000"
+    ):
+        save(long, tmp_path / "w.h5")
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_precision(tmp_path, weights):
+    with pytest.raises(WeightsError, match="precision must be one of fp32, fp16; got 'int8'"):
+        save(weights, tmp_path / "w.h5", precision="int8")
+
+
+def test_the_same_weights_give_the_same_file(tmp_path, path, weights):
+    save(weights, tmp_path / "again.h5")
+    assert path.read_bytes() == (tmp_path / "again.h5").read_bytes()
+
+
+def test_attributes_can_be_read_by_people(path, weights):
+    with h5py.File(path) as file:
+        attributes = dict(file.attrs)
+    assert attributes["format"] == b"goturn" or attributes["format"] == "goturn"
+    assert attributes["format_version"] == 1
+    assert attributes["mean"].tolist() == [104, 117, 123]
+    assert attributes["input_size"] == 35
+    assert attributes["context_factor"] == 2
+    assert attributes["output_scale"] == 10
+    assert bytes(attributes["colour_order"]) == b"BGR"
+    assert bytes(attributes["pool_lrn_order"]) == b"pool_lrn"
+    assert bytes(attributes["digest"]).decode() == weights.digest
+
+
+def test_every_altered_byte_of_a_tensor_is_noticed(path, weights):
+    original = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for name, array in weights.parameters.items():
+        at = original.index(array.tobytes()) + int(rng.integers(array.nbytes))
+        altered = bytearray(original)
+        altered[at] ^= 1 << int(rng.integers(8))
+        path.write_bytes(altered)
+        with pytest.raises(WeightsError, match=rf"{name} does not match its SHA-256"):
+            load(path)
+
+
+def test_all_altered_tensors_are_named(path, weights):
+    data = bytearray(path.read_bytes())
+    for name in ("conv1/weight", "fc7/bias"):
+        data[data.index(weights.parameters[name].tobytes())] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(WeightsError) as caught:
+        load(path)
+    assert "conv1/weight does not match" in str(caught.value)
+    assert "fc7/bias does not match" in str(caught.value)
+    assert "fc6/weight" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("mean", [104.0, 117.0, 124.0]),
+        ("input_size", 36),
+        ("context_factor", 2.5),
+        ("output_scale", 22.7),
+        ("colour_order", "RGB"),
+        ("pool_lrn_order", "lrn_pool"),
+    ],
+)
+def test_readable_attributes_must_agree(path, name, value):
+    with h5py.File(path, "r+") as file:
+        if isinstance(value, str):
+            rewrite_text(file, name, value)
+        else:
+            file.attrs[name] = value
+    with pytest.raises(WeightsError, match=f"attribute {name} is .* and the architecture says"):
+        load(path)
+
+
+def test_a_consistent_change_of_preprocessing_is_noticed(path):
+    changed = tiny(mean=(104.0, 117.0, 124.0))
+    with h5py.File(path, "r+") as file:
+        rewrite_text(file, "architecture", changed.to_json())
+        file.attrs["mean"] = changed.preprocessing.mean
+    with pytest.raises(WeightsError, match="does not match the file's digest"):
+        load(path)
+
+
+def test_a_tensor_replaced_with_its_digest_is_noticed(path, weights, tmp_path):
+    other = random_weights(tiny(), 8)
+    save(other, tmp_path / "other.h5")
+    with h5py.File(path, "r+") as file, h5py.File(tmp_path / "other.h5") as source:
+        del file["fc6/bias"], file["fc6/weight"]
+        file.copy(source["fc6/weight"], file["fc6"], "weight")
+        file.copy(source["fc6/bias"], file["fc6"], "bias")
+    with pytest.raises(WeightsError, match="does not match the file's digest"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", ["sha256", "digest", "architecture", "mean", "origin"])
+def test_a_file_that_lacks_an_attribute_is_refused(path, name):
+    with h5py.File(path, "r+") as file:
+        del (file["fc6/weight"] if name == "sha256" else file).attrs[name]
+    with pytest.raises(WeightsError, match=f"attribute {name} of .* is missing"):
+        load(path)
+
+
+def test_another_version_is_refused(path):
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 2
+    with pytest.raises(WeightsError, match="version 2 is not known; expected 'goturn' version 1"):
+        load(path)
+
+
+def test_every_mismatch_is_named_at_once(path):
+    with h5py.File(path, "r+") as file:
+        del file["conv3/bias"]
+        file["fc9/weight"] = np.zeros(3, np.float32)
+        del file["fc7/weight"]
+        file["fc7/weight"] = np.zeros((16, 17), np.float32)
+        values = file["fc8/bias"][()].astype(np.float64)
+        del file["fc8/bias"]
+        file["fc8/bias"] = values
+    with pytest.raises(WeightsError) as caught:
+        load(path)
+    assert str(caught.value) == (
+        f"{path}: conv3/bias (10,) is missing; fc9/weight is superfluous; fc7/weight has shape "
+        "(16, 17), expected (16, 16); fc8/bias is float64, expected 16 or 32-bit floats"
+    )
+
+
+def test_a_value_that_is_not_finite_is_refused(tmp_path, weights, monkeypatch):
+    weights.parameters["fc8/weight"][0, 0] = np.nan
+    monkeypatch.setattr("goturn.weights.store.is_finite", lambda array: True)
+    save(weights, tmp_path / "w.h5")
+    with pytest.raises(WeightsError, match="fc8/weight holds values that are not finite"):
+        load(tmp_path / "w.h5")
+
+
+def test_an_architecture_given_must_be_the_files(path):
+    assert load(path, tiny()).architecture == tiny()
+    with pytest.raises(WeightsError, match="its tower differ from the architecture given"):
+        load(path, tiny(pool_first=False))
+    with pytest.raises(WeightsError, match="its tower and head and preprocessing differ"):
+        load(path, goturn())
