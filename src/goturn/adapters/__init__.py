@@ -1,0 +1,1 @@
+"""goturn's tracker behind the interfaces of others."""

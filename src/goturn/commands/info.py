@@ -1,0 +1,31 @@
+"""``goturn info``: what is installed, built and found on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from goturn.commands.exits import DONE
+
+DESCRIPTION = """\
+Prints the versions of goturn and what it uses, what of it is compiled, the CPU and the GPUs, and the
+digest of a weights file: what a report of a problem should contain."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``goturn info``."""
+    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    parser.add_argument("--weights", metavar="FILE", help="a weights file to describe")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the report; gives the exit code.
+
+    Raises:
+        OSError, ValueError: the weights cannot be read.
+    """
+    from goturn.info import gather, render
+
+    report = gather(args.weights)
+    print(json.dumps(report, indent=2) if args.json else render(report))
+    return DONE

@@ -1,0 +1,177 @@
+"""A report of what is installed, built and found: for people, and for reports of problems."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import re
+from collections.abc import Mapping
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import goturn
+from goturn.ops.devices import cuda_status, thread_count
+
+
+def gather(weights: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+    """The report as a dict that JSON can hold.
+
+    Args:
+        weights: a weights file to describe.
+
+    Raises:
+        OSError, ValueError: the weights cannot be read; nothing else is ever missed loudly.
+    """
+    return {
+        "goturn": goturn.__version__,
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "platform": platform.platform(),
+        "numpy": _numpy(),
+        "opencv": _opencv(),
+        "hdf5": _hdf5(),
+        "cupy": _cupy(),
+        "cpu": {
+            "model": _cpu_model(),
+            "threads": thread_count(),
+            "module": _cpu_module(),
+        },
+        "cuda": _cuda(),
+        "weights": None if weights is None else _weights(weights),
+    }
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """The report of :func:`gather` as lines of text."""
+    numpy, opencv, hdf5 = report["numpy"], report["opencv"], report["hdf5"]
+    cpu, cuda = report["cpu"], report["cuda"]
+    if opencv is None:
+        opencv_text = "cannot be imported"
+    else:
+        goturn_text = "has" if opencv["tracker_goturn"] else "has no"
+        opencv_text = f"{opencv['version']} ({goturn_text} TrackerGOTURN of its own)"
+    lines = {
+        "goturn": report["goturn"],
+        "Python": f"{report['python']}, {report['platform']}",
+        "NumPy": f"{numpy['version']} (BLAS: {numpy['blas']})",
+        "OpenCV": opencv_text,
+        "HDF5": f"{hdf5['version']} (h5py {hdf5['h5py']})",
+        "CuPy": report["cupy"] or "not installed",
+        "CPU": f"{cpu['model']}, {cpu['threads']} usable threads",
+        "CPU module": f"built, {cpu['module']['version']}" if cpu["module"] else "not built",
+        "CUDA module": _cuda_module_text(cuda),
+        "CUDA driver": f"up to CUDA {cuda['driver']}" if cuda["driver"] else "none",
+        "GPUs": _devices_text(cuda),
+        "CUDA": cuda["problem"] or "ready",
+        "weights": _weights_text(report["weights"]),
+    }
+    width = max(map(len, lines)) + 2
+    return "\n".join(f"{name:<{width}}{text}" for name, text in lines.items())
+
+
+def _numpy() -> dict[str, str]:
+    import numpy as np
+
+    settings: Any = np.show_config(mode="dicts")
+    blas = settings.get("Build Dependencies", {}).get("blas", {})
+    name = " ".join(str(blas[key]) for key in ("name", "version") if blas.get(key))
+    return {"version": np.__version__, "blas": name or "unknown"}
+
+
+def _opencv() -> dict[str, Any] | None:
+    try:
+        import cv2
+    except ImportError:  # the wheel with windows needs libGL, which a server may lack
+        return None
+    return {"version": cv2.__version__, "tracker_goturn": hasattr(cv2, "TrackerGOTURN")}
+
+
+def _hdf5() -> dict[str, str]:
+    import h5py
+
+    return {"version": h5py.version.hdf5_version, "h5py": h5py.__version__}
+
+
+def _cupy() -> str | None:
+    """CuPy's packages and versions, from their metadata: importing it takes a second."""
+    names = ((each.metadata["Name"] or "", each.version) for each in distributions())
+    found = {f"{name} {version}" for name, version in names if re.match(r"cupy(-cuda|$)", name)}
+    return ", ".join(sorted(found)) or None
+
+
+def _cpu_model() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return match[1].strip() if match else platform.processor() or platform.machine()
+
+
+def _cpu_module() -> dict[str, str] | None:
+    try:
+        module = importlib.import_module("goturn._cpu")
+    except ImportError:
+        return None
+    return {"version": module.version}
+
+
+def _cuda() -> dict[str, Any]:
+    status = cuda_status()
+    return {
+        "built": status.built,
+        "compiled_with": _dotted(status.cuda_version),
+        "architectures": list(status.architectures),
+        "driver": _dotted(status.driver_version),
+        "devices": [
+            {
+                "name": device.name,
+                "capability": _dotted(device.capability),
+                "memory": device.memory,
+            }
+            for device in status.devices
+        ],
+        "problem": status.problem,
+    }
+
+
+def _weights(path: str | os.PathLike[str]) -> dict[str, Any]:
+    from goturn.weights import load
+
+    weights = load(path)
+    return {
+        "file": os.fspath(path),
+        "sha256": weights.digest,
+        "parameters": weights.architecture.parameter_count,
+        "origin": weights.origin,
+    }
+
+
+def _dotted(version: tuple[int, int] | None) -> str | None:
+    return None if version is None else f"{version[0]}.{version[1]}"
+
+
+def _cuda_module_text(cuda: Mapping[str, Any]) -> str:
+    if not cuda["built"]:
+        return "not built"
+    return f"built with CUDA {cuda['compiled_with']} for {', '.join(cuda['architectures'])}"
+
+
+def _devices_text(cuda: Mapping[str, Any]) -> str:
+    devices = [
+        f"cuda:{index} {device['name']}, {device['memory'] / 2**30:.0f} GiB, "
+        f"compute {device['capability']}"
+        for index, device in enumerate(cuda["devices"])
+    ]
+    return "; ".join(devices) or "none"
+
+
+def _weights_text(weights: Mapping[str, Any] | None) -> str:
+    if weights is None:
+        return "none given"
+    origin = f"; {weights['origin']}" if weights["origin"] else ""
+    return (
+        f"{weights['file']}, {weights['parameters']:,} parameters, "
+        f"SHA-256 {weights['sha256']}{origin}"
+    )
