@@ -1,0 +1,113 @@
+// Shapes and parameters of the operations, and their validation: one statement for every device.
+//
+// Letters: N batch, C channels, H height, W width.  Sizes and positions are in pixels, strides in
+// bytes.  validate() throws std::invalid_argument (ValueError in Python) with one sentence; what it
+// accepts, an operation may use without another check.
+#pragma once
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+namespace goturn {
+
+// An (H, W, C) image of 8-bit values at any strides, negative ones included.
+struct Frame {
+  const std::uint8_t* pixels;  // value (0, 0, 0)
+  std::int64_t height;
+  std::int64_t width;
+  std::int64_t channels;  // 1 grey, 3 BGR, 4 BGRA
+  std::ptrdiff_t row_stride;
+  std::ptrdiff_t column_stride;
+  std::ptrdiff_t channel_stride;
+};
+
+// A search window: a black canvas of width x height pixels on which the columns x rows pixels of
+// the frame from (left, top) lie at (paste_x, paste_y).  Laid out as a row of the table that Python
+// gives.
+struct CropWindow {
+  std::int64_t width;
+  std::int64_t height;
+  std::int64_t paste_x;
+  std::int64_t paste_y;
+  std::int64_t left;
+  std::int64_t top;
+  std::int64_t columns;
+  std::int64_t rows;
+};
+inline constexpr std::int64_t kCropWindowFields = 8;
+static_assert(sizeof(CropWindow) == kCropWindowFields * sizeof(std::int64_t));
+
+struct CropResizeParameters {
+  std::int64_t size;           // side of the crops
+  std::array<double, 3> mean;  // of each output plane; subtracted as float32
+  bool rgb;                    // output planes in the order RGB instead of BGR
+};
+
+inline constexpr std::int64_t kMaxCropSize = std::int64_t{1} << 13;
+// Up to here a canvas's coordinates are exact doubles.
+inline constexpr std::int64_t kMaxCanvasSize = std::int64_t{1} << 53;
+inline constexpr double kMaxMean = 1e6;
+
+inline void validate(const Frame& frame) {
+  if (frame.height < 1 || frame.width < 1 ||
+      (frame.channels != 1 && frame.channels != 3 && frame.channels != 4)) {
+    throw std::invalid_argument(
+        "crop_resize: frame must be (H, W, C) with at least one pixel and C of 1, 3 or 4; got (" +
+        std::to_string(frame.height) + ", " + std::to_string(frame.width) + ", " +
+        std::to_string(frame.channels) + ")");
+  }
+}
+
+inline void validate(const CropResizeParameters& parameters) {
+  if (parameters.size < 1 || parameters.size > kMaxCropSize) {
+    throw std::invalid_argument("crop_resize: size must be 1 to " + std::to_string(kMaxCropSize) +
+                                " pixels; got " + std::to_string(parameters.size));
+  }
+  for (const double value : parameters.mean) {
+    if (!(std::abs(value) <= kMaxMean)) {  // true for NaN too
+      throw std::invalid_argument("crop_resize: mean must be three numbers between -1e6 and 1e6");
+    }
+  }
+}
+
+namespace detail {
+
+// One axis of a window: `count` pixels from `first` of `extent`, at `paste` on `canvas`.
+inline void validate_window_axis(std::int64_t index, const char* axis, std::int64_t canvas,
+                                 std::int64_t paste, std::int64_t first, std::int64_t count,
+                                 std::int64_t extent) {
+  const auto fail = [&](const std::string& what) {
+    throw std::invalid_argument("crop_resize: window " + std::to_string(index) + ": " + what);
+  };
+  const auto part = [&](const char* preposition, std::int64_t position) {
+    return "visible part, " + std::to_string(count) + " pixels " + preposition + " " +
+           std::to_string(position) + " in " + axis + ", is not inside the ";
+  };
+  if (canvas < 1 || canvas > kMaxCanvasSize) {
+    fail("canvas must be 1 to " + std::to_string(kMaxCanvasSize) + " pixels in " + axis + "; got " +
+         std::to_string(canvas));
+  }
+  // Ordered so that no difference can overflow: each is taken only with a count >= 1.
+  if (first < 0 || count < 1 || first > extent - count) {
+    fail(part("from", first) + "frame of " + std::to_string(extent));
+  }
+  if (paste < 0 || paste > canvas - count) {
+    fail(part("at", paste) + "canvas of " + std::to_string(canvas));
+  }
+}
+
+}  // namespace detail
+
+// Whether window number `index` fits `frame`, which has been validated.
+inline void validate(const CropWindow& window, const Frame& frame, std::int64_t index) {
+  detail::validate_window_axis(index, "x", window.width, window.paste_x, window.left,
+                               window.columns, frame.width);
+  detail::validate_window_axis(index, "y", window.height, window.paste_y, window.top, window.rows,
+                               frame.height);
+}
+
+}  // namespace goturn

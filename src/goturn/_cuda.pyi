@@ -1,0 +1,5 @@
+version: str
+cuda_version: tuple[int, int]
+architectures: tuple[str, ...]
+
+def devices() -> list[tuple[str, tuple[int, int], int]]: ...

@@ -1,0 +1,38 @@
+"""The operations on the CPU: compiled code where there is any, NumPy for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from goturn.box import SearchWindow
+from goturn.ops.devices import REBUILD
+from goturn.ops.reference import ReferenceOps
+from goturn.ops.resample import window_table
+
+try:
+    from goturn import _cpu
+except ImportError as error:
+    raise RuntimeError(
+        f"goturn's CPU module cannot be imported ({error}); {REBUILD}, or use device='reference'"
+    ) from error
+
+
+class CpuOps(ReferenceOps):
+    """:class:`goturn.ops.interface.Ops` on the CPU; see there for shapes and formulas."""
+
+    name = "cpu"
+
+    def crop_resize(
+        self,
+        frame: np.ndarray,
+        windows: Sequence[SearchWindow],
+        *,
+        size: int,
+        mean: tuple[float, float, float],
+        colour_order: str = "BGR",
+    ) -> np.ndarray:
+        return _cpu.crop_resize(
+            frame, window_table(windows), size=size, mean=mean, colour_order=colour_order
+        )
