@@ -24,4 +24,13 @@ namespace goturn::cpu {
 void crop_resize(const Frame& frame, const CropWindow* windows, std::int64_t count,
                  const CropResizeParameters& parameters, float* crops);
 
+// y = x times weight transposed, plus bias, then ReLU where asked for.
+//
+//   x            (batch, inputs), rows x_stride apart
+//   weight       (outputs, inputs), rows weight_stride apart
+//   bias         (outputs), or (batch, outputs) with bias_stride outputs; null for none
+//   y            (batch, outputs), C-contiguous: written
+void linear(const LinearShape& shape, const float* x, const float* weight, const float* bias,
+            std::int64_t bias_stride, bool relu, float* y);
+
 }  // namespace goturn::cpu

@@ -47,6 +47,16 @@ struct CropResizeParameters {
   bool rgb;                    // output planes in the order RGB instead of BGR
 };
 
+// y (batch, outputs) = x (batch, inputs) times weight (outputs, inputs) transposed.  Strides are in
+// values, from row to row.
+struct LinearShape {
+  std::int64_t batch;
+  std::int64_t inputs;
+  std::int64_t outputs;
+  std::int64_t x_stride;
+  std::int64_t weight_stride;
+};
+
 inline constexpr std::int64_t kMaxCropSize = std::int64_t{1} << 13;
 // Up to here a canvas's coordinates are exact doubles.
 inline constexpr std::int64_t kMaxCanvasSize = std::int64_t{1} << 53;

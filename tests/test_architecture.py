@@ -103,6 +103,8 @@ def _edited(edit):
         _edited(lambda data: data["tower"][0].update(channels=10**9)),
         _edited(lambda data: data["tower"][0].update(stride=0)),
         _edited(lambda data: data["tower"][0].update(kernel=99)),
+        _edited(lambda data: data["tower"][0].update(kernel=300, pad=200)),
+        _edited(lambda data: data["tower"][0].update(pad=5)),
         _edited(lambda data: data["tower"][0].update(name="../x")),
         _edited(lambda data: data["tower"][0].update(surprise=1)),
         _edited(lambda data: data["tower"][2].update(alpha=float("nan"))),

@@ -34,6 +34,16 @@ py::array array_of(const py::object& object, const std::string& name) {
   return py::reinterpret_borrow<py::array>(object);
 }
 
+// As array_of, in C order.
+template <class T>
+py::array contiguous_of(const py::object& object, const std::string& name) {
+  const py::array array = array_of<T>(object, name);
+  if ((array.flags() & py::array::c_style) == 0) {
+    throw std::invalid_argument(name + " must be C-contiguous");
+  }
+  return array;
+}
+
 // An (H, W, C) uint8 array as a Frame, validated.  The caller keeps the array alive.
 inline Frame frame_of(const py::object& object) {
   const py::array array = array_of<std::uint8_t>(object, "crop_resize: frame");

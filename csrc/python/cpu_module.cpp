@@ -1,6 +1,7 @@
 // The module goturn._cpu: the operations of goturn::cpu on NumPy arrays.
 
 #include "arrays.h"
+#include "modules.h"
 #include "ops.h"
 
 namespace {
@@ -34,4 +35,6 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("crop_resize", &crop_resize, py::arg("frame"), py::arg("windows"), py::kw_only(),
              py::arg("size"), py::arg("mean"), py::arg("colour_order"),
              "The windows (N, 8) int64 of a frame (H, W, C) uint8 as (N, 3, size, size) float32.");
+  goturn::python::bind_tower(module);
+  goturn::python::bind_linear(module);
 }

@@ -22,6 +22,7 @@ MAX_LAYERS = 64
 MAX_SIZE = 1 << 16
 MAX_PARAMETERS = 1 << 29
 MAX_ACTIVATION = 1 << 24
+MAX_KERNEL = 256
 
 
 @dataclass(frozen=True)
@@ -283,6 +284,11 @@ def _check(architecture: Architecture) -> None:
 
     channels = 3
     for conv in architecture.convs:
+        if conv.kernel > MAX_KERNEL or conv.pad >= conv.kernel:
+            raise ValueError(
+                f"{conv.name}: kernel {conv.kernel} with pad {conv.pad} is beyond any use; "
+                f"kernels go to {MAX_KERNEL}, pads stay below the kernel"
+            )
         if channels % conv.groups or conv.channels % conv.groups:
             raise ValueError(
                 f"{conv.name}: {channels} -> {conv.channels} channels do not divide into "

@@ -10,6 +10,7 @@ The steps are apart so that a tracker can run the target's half before the next 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -79,6 +80,7 @@ class Network:
         # fc8's own units and the 0..10 that we speak differ in OpenCV's model only.
         self._to_units = UNITS / self.architecture.preprocessing.output_scale
         self._first, *self._rest = self.architecture.head
+        self.compile()
 
     # -- inference, in four steps ----------------------------------------------------------------
 
@@ -108,8 +110,26 @@ class Network:
             x = self.ops.linear(x, *self._linear_parameters(layer), relu=layer.relu)
         return self._scaled(x)
 
+    def compile(self) -> None:
+        """Prepares the towers' weights for inference; call it again after changing ``parameters``."""
+        target = self._compiled("target")
+        search = target if self.architecture.shared_towers else self._compiled("search")
+        self._towers = {"target": target, "search": search}
+
+    def _compiled(self, tower: str) -> Callable[[Array], Array] | None:
+        parameters = {
+            f"{layer.name}/{kind}": self.parameters[f"{self._conv_name(layer, tower)}/{kind}"]
+            for layer in self.architecture.convs
+            for kind in ("weight", "bias")
+        }
+        side = self.architecture.preprocessing.input_size
+        return self.ops.tower(self.architecture.tower, side, parameters)
+
     def _encode(self, crops: Array, tower: str) -> Array:
         self._check_crops(crops)
+        compiled = self._towers[tower]
+        if compiled is not None:
+            return compiled(crops)
         features = []
         for start in range(0, len(crops), CHUNK):
             x = crops[start : start + CHUNK]

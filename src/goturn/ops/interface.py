@@ -12,11 +12,12 @@ Sources: Caffe's layer semantics (facts 1.4), the solver (facts 3.3) and the los
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from goturn.architecture import TowerLayer
 from goturn.box import SearchWindow
 
 #: An array of the backend's kind.
@@ -36,6 +37,23 @@ class Ops(Protocol):
 
     def to_numpy(self, array: Array) -> np.ndarray:
         """``array`` in host memory; may share memory with it."""
+
+    # -- a whole tower ---------------------------------------------------------------------------
+
+    def tower(
+        self, layers: Sequence[TowerLayer], side: int, parameters: Mapping[str, Array]
+    ) -> Callable[[Array], Array] | None:
+        """A tower as one call, where the device has a faster way than layer by layer; else None.
+
+        Args:
+            layers: conv, pool and LRN layers; each convolution is followed by a ReLU.
+            side: height and width of the input.
+            parameters: "conv1/weight", "conv1/bias" ..., under the layers' names; copied, so that
+                later changes are not seen.
+
+        Returns:
+            A function from (N, 3, side, side) to the features (N, C * H * W) of the last layer.
+        """
 
     # -- layers ----------------------------------------------------------------------------------
 

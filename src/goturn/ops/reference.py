@@ -7,10 +7,11 @@ fast enough to use where nothing is compiled.  Matrix products go through NumPy'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from goturn.architecture import TowerLayer
 from goturn.box import SearchWindow
 from goturn.ops import reference_conv, resample
 
@@ -33,6 +34,11 @@ class ReferenceOps:
 
     def to_numpy(self, array: np.ndarray) -> np.ndarray:
         return array
+
+    def tower(
+        self, layers: Sequence[TowerLayer], side: int, parameters: Mapping[str, np.ndarray]
+    ) -> Callable[[np.ndarray], np.ndarray] | None:
+        return None
 
     # -- layers ----------------------------------------------------------------------------------
 

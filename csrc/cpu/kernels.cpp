@@ -1,0 +1,54 @@
+#include "cpu/kernels.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+namespace goturn::cpu {
+
+extern const Kernels kPortableKernels;
+#if defined(__x86_64__)
+extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Kernels;
+#endif
+
+namespace {
+
+struct Choice {
+  const Kernels* kernels;
+  bool runs;
+};
+
+const Kernels& choose() {
+#if defined(__x86_64__)
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+  const Choice choices[] = {
+      {&kAvx512Kernels, avx512}, {&kAvx2Kernels, avx2}, {&kPortableKernels, true}};
+#else
+  const Choice choices[] = {{&kPortableKernels, true}};
+#endif
+  const char* wanted = std::getenv("GOTURN_CPU_ISA");
+  for (const Choice& choice : choices) {
+    if (wanted == nullptr || *wanted == '\0') {
+      if (choice.runs) return *choice.kernels;
+    } else if (std::strcmp(wanted, choice.kernels->name) == 0) {
+      if (choice.runs) return *choice.kernels;
+      throw std::runtime_error(std::string("GOTURN_CPU_ISA asks for ") + wanted +
+                               ", which this processor does not have; unset it");
+    }
+  }
+  throw std::runtime_error(std::string("GOTURN_CPU_ISA must be avx512, avx2 or portable; got ") +
+                           wanted);
+}
+
+}  // namespace
+
+const Kernels& kernels() {
+  static const Kernels& chosen = choose();
+  return chosen;
+}
+
+}  // namespace goturn::cpu

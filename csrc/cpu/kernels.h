@@ -1,0 +1,52 @@
+// The inner loops, once for each instruction set, chosen when the process starts.
+//
+// kernels.inc is the one source; kernels_portable.cpp, kernels_avx2.cpp and kernels_avx512.cpp
+// compile it with different vector lengths.  Everything around these loops is ordinary code.
+#pragma once
+
+#include <cstdint>
+
+namespace goturn::cpu {
+
+// A stretch of a convolution's input that lies contiguously for every output pixel alike.
+struct Run {
+  std::int64_t offset;  // from the pixel's first input value
+  std::int64_t length;
+};
+
+struct Kernels {
+  const char* name;
+  // A convolution tile is `tile_pixels` output pixels of `tile_channels` output channels.
+  int tile_pixels;
+  int tile_channels;
+
+  // sum(p, c) = bias[c] + sum over runs r, k: input[p][r.offset + k] * weight[.., c], then ReLU
+  // where asked for.
+  //   inputs   (tile_pixels) pointers
+  //   weight   (sum of the runs' lengths, tile_channels), 64-byte aligned
+  //   outputs  (tile_pixels) pointers to tile_channels floats each: written
+  void (*conv_tile)(const float* const* inputs, const float* weight, const Run* runs,
+                    std::int64_t run_count, const float* bias, bool relu, float* const* outputs);
+
+  // y[n * y_stride + m] = sum over k: x[n * x_stride + k] * weight[m * weight_stride + k], for
+  // `rows` rows m and `batch` rows n, in single precision.
+  void (*dot_rows)(const float* weight, std::int64_t weight_stride, std::int64_t rows,
+                   const float* x, std::int64_t x_stride, std::int64_t batch, std::int64_t length,
+                   float* y, std::int64_t y_stride);
+
+  // maximum[i] = the largest of sources[s][i] over `count` sources, for i of [0, length).
+  void (*max_of)(const float* const* sources, std::int64_t count, std::int64_t length,
+                 float* maximum);
+
+  // Local response normalisation of one pixel's channels: y[c] = x[c] * scale(c) ^ -beta with
+  // scale(c) = k + alpha_over_size * (sum of x^2 over `size` channels about c).  x must be
+  // readable, and zero, for size / 2 values on both sides.
+  void (*lrn)(const float* x, std::int64_t channels, std::int64_t size, float alpha_over_size,
+              float beta, float k, float* y);
+};
+
+// The kernels for this processor, or those that GOTURN_CPU_ISA names ("portable", "avx2",
+// "avx512"); throws std::runtime_error if it names some that this processor cannot run.
+const Kernels& kernels();
+
+}  // namespace goturn::cpu

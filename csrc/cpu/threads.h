@@ -1,0 +1,25 @@
+// The pool of threads that the CPU's operations share.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace goturn::cpu {
+
+// Calls body(index) once for each index of [0, count), on this thread and on waiting workers, and
+// returns when all calls have returned.
+//
+// Which thread runs an index is left to chance; a body must give the same result whoever runs it,
+// so that results do not depend on the number of threads.  Several threads may call this at once:
+// each works on its own indices and the workers help whom they find.  A body must not throw and
+// must not call parallel_for.
+void parallel_for(std::int64_t count, const std::function<void(std::int64_t)>& body);
+
+// How many threads work on one call, the caller's included: at first as many as the process may run
+// on, or GOTURN_NUM_THREADS.
+int thread_count();
+
+// Sets thread_count(), 1 to 256; waits for running calls to finish.
+void set_thread_count(int count);
+
+}  // namespace goturn::cpu
