@@ -108,7 +108,7 @@ READY = CudaStatus(
                 "built with CUDA 12.9 for 90-real, 120-virtual",
                 "up to CUDA 13.0",
                 "cuda:0 NVIDIA H100, 80 GiB, compute 9.0; cuda:1 RTX 2080, 8 GiB, compute 7.5",
-                "ready",
+                "a GPU is there, but this version has no kernels for it yet",
             ),
         ),
     ],
@@ -154,9 +154,9 @@ def test_a_missing_opencv_and_cpu_module_are_no_error(monkeypatch):
 
 def test_the_cpu_module_is_named_with_its_version(monkeypatch):
     module = types.ModuleType("goturn._cpu")
-    module.version = "1.2.3"
+    module.version, module.compiler, module.isa = "1.2.3", "GCC 9", lambda: "avx2"
     monkeypatch.setitem(sys.modules, "goturn._cpu", module)
-    assert lines_of(gather())["CPU module"] == "built, 1.2.3"
+    assert lines_of(gather())["CPU module"] == "built, 1.2.3, by GCC 9, using avx2 code"
 
 
 @pytest.mark.parametrize(

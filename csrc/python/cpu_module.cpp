@@ -32,6 +32,11 @@ py::array_t<float> crop_resize(const py::object& frame_object, const py::object&
 PYBIND11_MODULE(_cpu, module) {
   module.doc() = "The operations of goturn in C++, on NumPy arrays.";
   module.attr("version") = GOTURN_VERSION;
+#if defined(__clang__)
+  module.attr("compiler") = __VERSION__;
+#else
+  module.attr("compiler") = "GCC " __VERSION__;
+#endif
   module.def("crop_resize", &crop_resize, py::arg("frame"), py::arg("windows"), py::kw_only(),
              py::arg("size"), py::arg("mean"), py::arg("colour_order"),
              "The windows (N, 8) int64 of a frame (H, W, C) uint8 as (N, 3, size, size) float32.");

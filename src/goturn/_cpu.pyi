@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 
 version: str
+compiler: str
 
 class Tower:
     def __init__(self, layers: Sequence[Mapping[str, Any]], side: int) -> None: ...

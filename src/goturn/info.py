@@ -59,11 +59,11 @@ def render(report: Mapping[str, Any]) -> str:
         "HDF5": f"{hdf5['version']} (h5py {hdf5['h5py']})",
         "CuPy": report["cupy"] or "not installed",
         "CPU": f"{cpu['model']}, {cpu['threads']} usable threads",
-        "CPU module": f"built, {cpu['module']['version']}" if cpu["module"] else "not built",
+        "CPU module": _cpu_module_text(cpu["module"]),
         "CUDA module": _cuda_module_text(cuda),
         "CUDA driver": f"up to CUDA {cuda['driver']}" if cuda["driver"] else "none",
         "GPUs": _devices_text(cuda),
-        "CUDA": cuda["problem"] or "ready",
+        "CUDA": cuda["problem"] or "a GPU is there, but this version has no kernels for it yet",
         "weights": _weights_text(report["weights"]),
     }
     width = max(map(len, lines)) + 2
@@ -114,7 +114,7 @@ def _cpu_module() -> dict[str, str] | None:
         module = importlib.import_module("goturn._cpu")
     except ImportError:
         return None
-    return {"version": module.version}
+    return {"version": module.version, "compiler": module.compiler, "isa": module.isa()}
 
 
 def _cuda() -> dict[str, Any]:
@@ -150,6 +150,12 @@ def _weights(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _dotted(version: tuple[int, int] | None) -> str | None:
     return None if version is None else f"{version[0]}.{version[1]}"
+
+
+def _cpu_module_text(module: Mapping[str, str] | None) -> str:
+    if module is None:
+        return "not built"
+    return f"built, {module['version']}, by {module['compiler']}, using {module['isa']} code"
 
 
 def _cuda_module_text(cuda: Mapping[str, Any]) -> str:
