@@ -13,6 +13,7 @@ from goturn.architecture import (
     Linear,
     MaxPool,
     Preprocessing,
+    fc_head,
     goturn,
     opencv_goturn,
 )
@@ -136,6 +137,20 @@ def test_limits():
             tower=(Conv("conv1", 60000, kernel=1), MaxPool("pool5", 200, 200)),
             head=(Linear("fc8", 4, relu=False),),
         )
+
+
+@pytest.mark.parametrize(
+    "tower",
+    [
+        # Two small-looking layers of a million parameters that ask for gigabytes of columns ...
+        (Conv("conv1", 1024, kernel=1), Conv("conv2", 1, kernel=31, pad=15)),
+        # ... and layers of few columns that ask for 10^12 products.
+        tuple(Conv(f"conv{i}", 700, kernel=3, pad=1) for i in range(1, 50)),
+    ],
+)
+def test_work_out_of_proportion_is_refused(tower):
+    with pytest.raises(ValueError, match="beyond any use"):
+        Architecture(tower, fc_head([4]), Preprocessing(input_size=100))
 
 
 def test_nothing_else_knows_a_layers_size():

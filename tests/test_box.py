@@ -71,13 +71,16 @@ class TestBox:
         assert as_box(given_box) == Box(1, 2, 3, 4)
 
     @pytest.mark.parametrize(
-        "bad", [(1, 2, 3), (1, 2, 3, 4, 5), (math.nan, 0, 1, 1), (0, 0, 1e10, 1)]
+        "bad",
+        [(1, 2, 3), (1, 2, 3, 4, 5), (math.nan, 0, 1, 1), (0, 0, 1e10, 1), (10**400, 0, 1, 1)],
     )
     def test_bad_values(self, bad):
         with pytest.raises(ValueError, match="box must be"):
             as_box(bad)
 
-    @pytest.mark.parametrize("bad", [None, 7, "abcd", [None] * 4])
+    @pytest.mark.parametrize(
+        "bad", [None, 7, "abcd", "1234", b"abcd", {1, 2, 3, 4}, dict.fromkeys(range(4)), [None] * 4]
+    )
     def test_bad_types(self, bad):
         with pytest.raises(TypeError, match="four numbers"):
             as_box(bad)

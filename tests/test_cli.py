@@ -382,6 +382,25 @@ def test_errors_become_one_line(error, text):
 # -- windows -----------------------------------------------------------------------------------
 
 
+def test_an_opencv_that_lacks_a_library_is_told(tmp_path):
+    """What a bare server says of OpenCV's wheel with windows."""
+    (tmp_path / "cv2.py").write_text(
+        "raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')"
+    )
+    paths = os.pathsep.join([str(tmp_path), str(SOURCE_FOLDER)])
+    done = subprocess.run(
+        [sys.executable, "-m", "goturn", "track", "clip.avi", "--box", START],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("goturn: error: OpenCV cannot be imported (libGL.so.1")
+    assert "opencv-python-headless" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_without_a_screen_the_box_must_be_given(track, clip, capsys):
     assert track(clip, box=None) == 2
     assert error_of(capsys) == (

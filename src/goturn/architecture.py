@@ -23,6 +23,8 @@ MAX_SIZE = 1 << 16
 MAX_PARAMETERS = 1 << 29
 MAX_ACTIVATION = 1 << 24
 MAX_KERNEL = 256
+MAX_COLUMNS = 1 << 26
+MAX_PRODUCTS = 1 << 34
 
 
 @dataclass(frozen=True)
@@ -302,10 +304,27 @@ def _check(architecture: Architecture) -> None:
     for name, (depth, height, width) in architecture.tower_shapes().items():
         if depth * height * width > MAX_ACTIVATION:
             raise ValueError(f"{name}: an output of {depth}x{height}x{width} is beyond any use")
+    _check_work(architecture)
     if architecture.parameter_count > MAX_PARAMETERS:
         raise ValueError(
             f"{architecture.parameter_count} parameters exceed the limit of {MAX_PARAMETERS}"
         )
+
+
+def _check_work(architecture: Architecture) -> None:
+    """Refuses convolutions that few parameters make large: in memory as columns, or in products."""
+    shapes = architecture.tower_shapes()
+    channels, total = 3, 0
+    for conv in architecture.convs:
+        _, height, width = shapes[conv.name]
+        columns = channels * conv.kernel**2 * height * width
+        total += columns * conv.channels // conv.groups
+        if columns > MAX_COLUMNS or total > MAX_PRODUCTS:
+            raise ValueError(
+                f"{conv.name}: a convolution of {columns} inputs per channel and image "
+                f"({total} products so far) is beyond any use"
+            )
+        channels = conv.channels
 
 
 _INTEGERS = {"channels", "kernel", "stride", "groups", "size", "features", "input_size"}

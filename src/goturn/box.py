@@ -15,7 +15,7 @@ carry the coordinates.  All arithmetic is in double precision.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from typing import NamedTuple
 
 #: The network's units span 0..UNITS over the search window (paper, section 4; the code's scale factor).
@@ -69,16 +69,22 @@ class Box(NamedTuple):
 
 
 def as_box(box: Iterable[float]) -> Box:
-    """``box`` as a Box of four finite floats, from any sequence or array of (x, y, w, h).
+    """``box`` as a Box of four finite floats, from a sequence or array of numbers x, y, w, h.
 
     Raises:
         TypeError: ``box`` is not a sequence of numbers.
         ValueError: not four values, or one that is not finite or beyond ``MAX_COORDINATE``.
     """
     try:
+        if isinstance(box, (str, bytes, Set, Mapping)):  # iterable, but not four numbers in order
+            raise TypeError
         values = [float(value) for value in box]
     except (TypeError, ValueError) as error:
         raise TypeError(f"box must be four numbers x, y, w, h; got {box!r}") from error
+    except OverflowError as error:
+        raise ValueError(
+            "box must be finite; one of its numbers is too large for a float"
+        ) from error
     if len(values) != 4:
         raise ValueError(f"box must be four numbers x, y, w, h; got {len(values)} values")
     if not all(abs(value) <= MAX_COORDINATE for value in values):  # false for NaN too
@@ -155,6 +161,7 @@ def _window_axis(
     count = min(extent, max(1, math.ceil((origin + span) - origin)), extent - first)
     canvas = max(math.ceil(output), count)
     edge = min(max(0.0, output / 2 - middle), canvas - 1.0)
+    # Likewise on the canvas: in exact arithmetic the part fits, and a crumb must not decide.
     count = min(count, canvas - int(edge))
     return origin, edge, canvas, first, count
 

@@ -95,6 +95,11 @@ def describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     text = " ".join(str(error).split())
+    if isinstance(error, ImportError) and ("cv2" in text or "libGL" in text):
+        return (
+            f"OpenCV cannot be imported ({text}); install what it lacks (libgl1 on Debian and Ubuntu), "
+            "or replace opencv-python by opencv-python-headless, which has no windows"
+        )
     if isinstance(error, (OSError, ValueError, TypeError, RuntimeError, UsageError)) and text:
         return text
     return f"{type(error).__name__}{': ' if text else ''}{text} (GOTURN_DEBUG=1 shows where)"

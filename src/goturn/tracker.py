@@ -180,6 +180,7 @@ class Tracker:
     ) -> None:
         self._tracker = MultiTracker(weights, device=device, precision=precision)
         self._key: int | None = None
+        self._lock = threading.Lock()  # MultiTracker's own does not cover _key
 
     @property
     def network(self) -> Network:
@@ -189,7 +190,8 @@ class Tracker:
     @property
     def box(self) -> Box | None:
         """The latest box, image pixels; None before :meth:`init`."""
-        return None if self._key is None else self._tracker.boxes[self._key]
+        with self._lock:
+            return None if self._key is None else self._tracker.boxes[self._key]
 
     def init(self, frame: np.ndarray, box: Iterable[float]) -> None:
         """Starts, or starts anew, on what is in ``box`` (x, y, w, h) of ``frame``.
@@ -197,10 +199,11 @@ class Tracker:
         Raises:
             TypeError, ValueError: not a frame, or not a box in it; an earlier track goes on then.
         """
-        key = self._tracker.add(frame, box)
-        if self._key is not None:
-            self._tracker.remove(self._key)
-        self._key = key
+        with self._lock:
+            key = self._tracker.add(frame, box)
+            if self._key is not None:
+                self._tracker.remove(self._key)
+            self._key = key
 
     def update(self, frame: np.ndarray) -> Box:
         """The object's box in the next frame: see :meth:`MultiTracker.update`.
@@ -209,13 +212,21 @@ class Tracker:
             RuntimeError: before :meth:`init`.
             TypeError, ValueError: not a frame; the track can go on with another.
         """
-        if self._key is None:
-            raise RuntimeError("update before init: call init(frame, box) with the first frame")
-        return self._tracker.update(frame)[self._key]
+        with self._lock:
+            if self._key is None:
+                raise RuntimeError("update before init: call init(frame, box) with the first frame")
+            return self._tracker.update(frame)[self._key]
 
 
 def _as_network(weights: WeightsLike | None, device: str, precision: str) -> Network:
     if isinstance(weights, Network):
+        own = {"device": weights.ops.name, "precision": weights.precision}
+        for name, given, default in (("device", device, "auto"), ("precision", precision, "fp32")):
+            if given not in (own[name], default):
+                raise ValueError(
+                    f"the network given runs with {name} {own[name]!r}, not {given!r}; "
+                    f"leave {name} out, or pass the weights instead"
+                )
         return weights
     if weights is None:
         raise ValueError(

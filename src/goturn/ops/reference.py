@@ -2,7 +2,8 @@
 
 Generic in the floating-point type: float32 in gives float32 out, float64 gives float64.  In float64 it is
 what every other backend is held against; in float32 it is a backend of its own, ``device="reference"``,
-fast enough to use where nothing is compiled.  Matrix products go through NumPy's BLAS.
+fast enough to use where nothing is compiled.  Matrix products go through NumPy's BLAS, whose
+sums may be ordered otherwise, and round otherwise, with another number of threads.
 """
 
 from __future__ import annotations
