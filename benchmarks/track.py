@@ -70,8 +70,18 @@ def make_frames() -> np.ndarray:
     return frames
 
 
+#: Inference libraries: row's name, class in engines.py, options.
+ENGINES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "onnxruntime": ("onnxruntime fp32, network only", "OnnxRuntime", {}),
+    "openvino": ("OpenVINO, network only", "OpenVINO", {}),
+    "openvino-int8": ("OpenVINO, int8 fc weights, network only", "OpenVINO", {"int8": True}),
+    "torch": ("PyTorch fp32, network only", "Torch", {}),
+}
+NAMES = ("reference", "cpu", "opencv", *ENGINES)
+
+
 def make_peers(
-    names: Sequence[str], widths: Sequence[int], opencv: str, folder: Path
+    names: Sequence[str], widths: Sequence[int], opencv: str, engines: str, folder: Path
 ) -> list[Peer]:
     """The rows, in the order of ``names``; their weights and frames are written to ``folder``."""
     architecture = goturn(widths)
@@ -85,8 +95,16 @@ def make_peers(
         save(weights, ours)
     if "opencv" in names:
         save_caffemodel(weights, theirs, fold_mean=128)  # the mean that it subtracts
+    tensors = folder / "net.npz"
+    if set(ENGINES) & set(names):
+        np.savez(tensors, **weights.parameters)
     for name in names:
-        if name == "opencv":
+        if name in ENGINES:
+            title, entry, more = ENGINES[name]
+            peer = Peer(title, HERE / "engines.py", entry, cost, interpreter=engines)
+            options = {"tensors": str(tensors), "architecture": architecture.to_json(), **more}
+            peers.append(replace(peer, options=options))
+        elif name == "opencv":
             options = {"model": str(theirs), "description": str(theirs.with_suffix(".prototxt"))}
             peer = Peer("cv2.TrackerGOTURN", HERE / "peers.py", "OpenCV", cost, interpreter=opencv)
             peers.append(replace(peer, options={**options, **common}, files=(theirs,)))
@@ -121,9 +139,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="interpreter with opencv-contrib-python-headless<5; without it that row is left out",
     )
     parser.add_argument(
+        "--engines-python",
+        metavar="PATH",
+        help="interpreter with onnxruntime, onnx, openvino, nncf, torch, as far as --peers names them",
+    )
+    parser.add_argument(
         "--peers",
         default="reference,cpu,opencv",
-        help="rows to run, the first is what the others are compared with (default: %(default)s)",
+        help="rows to run, the first is what the others are compared with: "
+        f"{', '.join(NAMES)} (default: %(default)s)",
     )
     parser.add_argument(
         "--threads", type=whole_numbers, default=(1, 2), metavar="N,...", help="cores"
@@ -143,13 +167,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="where the result goes")
     options = parser.parse_args(arguments)
     options.peers = options.peers.split(",")
-    unknown = set(options.peers) - {"reference", "cpu", "opencv"}
+    unknown = set(options.peers) - set(NAMES)
     if unknown:
-        parser.error(
-            f"unknown peers {', '.join(sorted(unknown))}; there are reference, cpu, opencv"
-        )
+        parser.error(f"unknown peers {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     if options.opencv4_python is None:
         options.peers = [name for name in options.peers if name != "opencv"]
+    if options.engines_python is None:
+        options.peers = [name for name in options.peers if name not in ENGINES]
     if not options.peers or min(options.starts, options.rounds, options.steps) < 1:
         parser.error("give at least one peer, one start, one round and one step")
     return options
@@ -161,7 +185,9 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         print("writing weights, compiling the probe", file=sys.stderr)
-        peers = make_peers(options.peers, options.widths, options.opencv4_python, folder)
+        peers = make_peers(
+            options.peers, options.widths, options.opencv4_python, options.engines_python, folder
+        )
         probe = Probe(folder)
         runs = [
             measure(

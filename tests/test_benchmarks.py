@@ -193,7 +193,7 @@ def test_work_is_counted_from_the_architecture():
 def test_the_benchmarked_tracker_stays_where_it_is(tmp_path, monkeypatch):
     """Otherwise its crops, and so its times, would depend on where it wandered."""
     monkeypatch.setattr(track, "goturn", lambda widths: tiny())
-    (peer,) = track.make_peers(["cpu"], (16,), "", tmp_path)
+    (peer,) = track.make_peers(["cpu"], (16,), "", "", tmp_path)
     made = tracker_peers.Goturn(**peer.options, threads=1)
     made.load()
     for _ in range(10):
