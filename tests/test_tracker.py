@@ -226,6 +226,20 @@ def test_no_weights():
         goturn.Tracker("no/such/file.h5")
 
 
+@pytest.mark.parametrize("weights", [3, object(), b"goturn.h5"])
+def test_weights_of_another_type(weights):
+    with pytest.raises(TypeError, match="weights must be the path of a file, Weights or a Network"):
+        goturn.Tracker(weights)
+
+
+def test_repr_says_where_and_what():
+    tracker = goturn.Tracker(steady(), device="reference")
+    assert repr(tracker) == "<goturn.Tracker on reference, not started>"
+    tracker.init(FRAMES[0], START)
+    assert repr(tracker) == "<goturn.Tracker on reference, Box(x=60.0, y=40.0, w=30.0, h=24.0)>"
+    assert repr(tracker._tracker) == "<goturn.MultiTracker of 1 objects on reference>"
+
+
 def test_damaged_weights_do_not_give_nan_boxes():
     weights = lively(tiny())
     weights.parameters["fc8/weight"][:] = 3e38
@@ -314,7 +328,7 @@ class TestMultiTracker:
         assert len(many) == 1
         assert set(many.update(FRAMES[3])) == set(many.boxes) == {second}
         assert many.add(FRAMES[3], START) not in (first, second)
-        with pytest.raises(KeyError):
+        with pytest.raises(KeyError, match=f"no object has the number {first}"):
             many.remove(first)
 
     def test_a_bad_box_adds_nothing(self):

@@ -74,6 +74,9 @@ class MultiTracker:
     def __len__(self) -> int:
         return len(self._objects)
 
+    def __repr__(self) -> str:
+        return f"<goturn.MultiTracker of {len(self)} objects on {self.network.ops.name}>"
+
     @property
     def boxes(self) -> dict[int, Box]:
         """The latest box of each object, by its number."""
@@ -111,6 +114,8 @@ class MultiTracker:
             KeyError: there is none of that number.
         """
         with self._lock:
+            if key not in self._objects:
+                raise KeyError(f"no object has the number {key!r}; there are {list(self._objects)}")
             del self._objects[key]
 
     def update(self, frame: np.ndarray) -> dict[int, Box]:
@@ -182,6 +187,9 @@ class Tracker:
         self._key: int | None = None
         self._lock = threading.Lock()  # MultiTracker's own does not cover _key
 
+    def __repr__(self) -> str:
+        return f"<goturn.Tracker on {self.network.ops.name}, {self.box or 'not started'}>"
+
     @property
     def network(self) -> Network:
         """The network it runs; pass it as ``weights`` to share it with another tracker."""
@@ -232,6 +240,10 @@ def _as_network(weights: WeightsLike | None, device: str, precision: str) -> Net
         raise ValueError(
             "no weights given, and none ship with this version of goturn; pass the path of a weights "
             "file (the README's section on weights says where such files come from)"
+        )
+    if not isinstance(weights, (str, Path, Weights)):
+        raise TypeError(
+            f"weights must be the path of a file, Weights or a Network; got {type(weights).__name__}"
         )
     if not isinstance(weights, Weights):
         weights = load(weights)
