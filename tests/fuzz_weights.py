@@ -148,6 +148,7 @@ def run_child(name: str, seed: int, count: int, folder: Path) -> None:
         if name.startswith("ours"):
             assert loaded.architecture == expected.architecture, "altered architecture accepted"
             assert loaded.digest == expected.digest, "altered tensor accepted"
+            assert loaded.origin == expected.origin, "altered origin accepted"
     grown = peak_memory() - before
     assert grown < MEMORY, f"memory grew by {grown >> 20} MB"
     print(f"{name}: {count} mutations, {accepted} loaded, memory +{grown >> 20} MB")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import h5py
 import numpy as np
 import pytest
 
 from caffe_files import blob, caffe_layers, field, layer, net, number, snapshot
 from goturn.architecture import goturn, opencv_goturn
 from goturn.weights import Weights, WeightsError, load, random_weights, read_conv_layers
+from hdf5_files import compact
 from networks import tiny
 
 
@@ -97,8 +99,6 @@ def test_hdf5_snapshot_in_chunks_of_columns(tmp_path, weights):
     """Chunks that divide neither rows nor columns, in several bands."""
     layers = {name: pair for name, pair in caffe_layers(weights).items() if "conv" in name}
     snapshot(tmp_path / "w.h5", layers)
-    import h5py
-
     with h5py.File(tmp_path / "w.h5", "r+") as file:
         for name, (weight, bias) in caffe_layers(weights).items():
             if "conv" not in name:
@@ -229,8 +229,73 @@ def test_values_that_are_not_finite(tmp_path, weights):
     layers["fc6-new"] = (layers["fc6-new"][0], np.full(16, 1e300))
     path = tmp_path / "w.h5"
     snapshot(path, layers, "<f8")
-    with pytest.raises(WeightsError, match="fc6/bias holds values that are not finite"):
+    with pytest.raises(WeightsError, match=r"w\.h5: NaN or infinity in fc6/bias \(damage"):
         load(path, weights.architecture)
+
+
+def test_values_that_are_not_finite_in_a_caffemodel(tmp_path, weights, classifier):
+    layers = caffe_layers(weights)
+    layers["fc8-shapes"] = (layers["fc8-shapes"][0], np.full(4, np.nan, np.float32))
+    layers["conv1"] = layers["conv1_p"] = (layers["conv1"][0] * np.float32(np.inf), np.zeros(6))
+    assert refused(tmp_path, layers, weights.architecture) == (
+        "NaN or infinity in conv1/weight, fc8/bias (damage, or a training that "
+        "diverged): go back to a good copy"
+    )
+    conv5 = (classifier["conv5"][0], np.full(256, np.inf))
+    (tmp_path / "w").write_bytes(net({**classifier, "conv5": conv5}))
+    with pytest.raises(WeightsError, match=r"/w: NaN or infinity in conv5/bias \(damage"):
+        read_conv_layers(tmp_path / "w")
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_what_a_snapshot_holds_that_cannot_be_read_is_named_with_all_the_rest(tmp_path, given):
+    weights = full_size((8, 6))
+    layers = caffe_layers(weights)
+    path = tmp_path / "w.h5"
+    snapshot(path, {name: pair for name, pair in layers.items() if name != "conv2_p"})
+    with h5py.File(path, "r+") as file:
+        for name in ("data/conv1/0", "data/fc6-new/0"):
+            values = file[name][()].astype("<i4")
+            del file[name]
+            file[name] = values
+        del file["data/conv3/1"], file["data/conv4/1"], file["data/conv5"]
+        compact(file["data/conv3"].id, b"1", layers["conv3"][1])
+        file["data/conv4/1"] = layers["conv4"][1].astype(">f8")
+        file["data/conv5"] = np.zeros(3)
+        file.move("data/fc7-new/0", "data/fc7-new/kernel")
+        del file["data/fc8-shapes/1"]
+        file["data/fc8-shapes/1"] = np.zeros(5, np.float32)
+    with pytest.raises(WeightsError) as caught:
+        load(path, weights.architecture if given else None)
+    floats = (
+        'expected 16, 32 or 64-bit little-endian floats: save it again as such, with dtype "<f4"'
+    )
+    unusable = [
+        f"data/conv1/0 holds integers, {floats}",
+        "data/conv3/1 has a compact layout, expected a contiguous or chunked one: save it again as "
+        "such, as h5py does unless told otherwise",
+        f"data/conv4/1 holds big-endian 64-bit floats, {floats}",
+        "data/conv5 is not a group",
+        f"data/fc6-new/0 holds integers, {floats}",
+        "/data/fc7-new holds 1, kernel; expected 0 and 1",
+    ]
+    message = str(caught.value).removeprefix(f"{path}: ")
+    for problem in unusable:
+        assert message.count(problem) == 1
+    if given:  # else the network's size is not known, and nothing more can be said
+        assert "layer conv2_p is missing" in message
+        assert "fc8-shapes bias has shape (5,), expected (4,)" in message
+        assert message.count("; ") == len(unusable) + 2  # one of the sentences has its own
+    else:
+        assert message == "; ".join(unusable)
+
+
+def test_layers_that_are_not_asked_for_may_be_odd(tmp_path, classifier):
+    """A classifier's own layers, of any kind, do not keep its convolutions from being read."""
+    snapshot(tmp_path / "w.h5", classifier)
+    with h5py.File(tmp_path / "w.h5", "r+") as file:
+        file["data/counter/0"] = np.int64(3)
+    assert len(read_conv_layers(tmp_path / "w.h5")) == 10
 
 
 def test_fewer_values_than_the_shape_says(tmp_path):
@@ -246,8 +311,6 @@ def test_hdf5_layers_of_other_parts(tmp_path, weights):
     snapshot(tmp_path / "w.h5", {**layers, "fc6-new": layers["fc6-new"] * 2})
     with pytest.raises(WeightsError, match="fc6-new has 4 blobs, expected weight and bias"):
         load(tmp_path / "w.h5", weights.architecture)
-    import h5py
-
     with h5py.File(tmp_path / "w.h5", "r+") as file:
         file.move("data/fc6-new/0", "data/fc6-new/kernel")
     with pytest.raises(WeightsError, match="/data/fc6-new holds 1, 2, 3, kernel; expected 0 and 1"):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import goturn.weights
+from goturn.architecture import LRN, Architecture, MaxPool, Preprocessing
 from goturn.architecture import goturn as paper_network
 from goturn.weights import Weights, WeightsError, random_weights, with_conv_layers
 from networks import tiny
@@ -28,7 +32,8 @@ def test_every_problem_is_named_at_once():
     assert str(caught.value) == (
         "weights do not fit the architecture: conv2/bias is missing; fc9/weight is superfluous; "
         "conv1/bias has shape (7,), expected (6,); fc6/bias is float64, expected a float32 array; "
-        "fc7/weight is not C-contiguous; fc8/weight holds values that are not finite"
+        "fc7/weight is not C-contiguous; NaN or infinity in fc8/weight (damage, or a training that "
+        "diverged): go back to a good copy"
     )
     assert issubclass(WeightsError, ValueError)
 
@@ -73,6 +78,50 @@ def test_digest_covers_values_and_architecture():
     before = weights.digest
     weights.parameters["fc8/bias"][3] += 1
     assert weights.digest != before
+
+
+def test_the_digest_is_part_of_the_format():
+    """Fails where the description's text or the digest's recipe changes: that needs a new format
+    version, for all digests in files and in reports change with it.
+    """
+    architecture = tiny()
+    shapes = architecture.parameter_shapes()
+    weights = Weights(architecture, {name: np.ones(shapes[name], np.float32) for name in shapes})
+    recipe = architecture.to_json()
+    for name, shape in shapes.items():
+        content = f"<f4{shape}".encode() + weights.parameters[name].tobytes()
+        recipe += f"\n{name} {hashlib.sha256(content).hexdigest()}"
+    assert weights.digest == hashlib.sha256(recipe.encode()).hexdigest()
+    assert weights.digest == "9533053b18b932c67bebe709d8c5240e30786ce3f46cd5cd08f8d1e519e55a0c"
+
+
+def test_equal_architectures_have_one_description():
+    tower = (replace(tiny().tower[0], init_bias=-0.0), MaxPool("pool1"), LRN("norm1", k=1))
+    rest = tiny().tower[3:]
+    spelt = Architecture(
+        (*tower, *rest),
+        (*(replace(layer, init_bias=1) for layer in tiny().head[:-1]), tiny().head[-1]),
+        Preprocessing(35, [104, np.float32(117), 123], "BGR", 2, np.int64(10)),
+    )
+    assert spelt == tiny()
+    assert hash(spelt) == hash(tiny())
+    assert spelt.to_json() == tiny().to_json()
+    assert spelt.preprocessing.mean == (104.0, 117.0, 123.0)
+    assert {type(value) for value in spelt.preprocessing.mean} == {float}
+    parameters = random_weights(tiny(), 0).parameters
+    assert Weights(spelt, parameters).digest == Weights(tiny(), parameters).digest
+
+
+@pytest.mark.parametrize("value", ["104", True, 10**400, None, [1.0]])
+def test_what_is_not_a_number_stays_refused(value):
+    with pytest.raises(ValueError, match="mean has an impossible value"):
+        tiny(mean=[value, 117, 123])
+    with pytest.raises(ValueError, match="context_factor has an impossible value"):
+        tiny(context_factor=value)
+    data = json.loads(tiny().to_json())
+    data["preprocessing"]["mean"][0] = value
+    with pytest.raises(ValueError, match="not a description of a network: mean has"):
+        Architecture.from_json(json.dumps(data))
 
 
 @pytest.mark.parametrize("shared", [True, False])

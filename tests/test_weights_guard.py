@@ -13,6 +13,7 @@ import pytest
 
 from caffe_files import caffe_layers, snapshot
 from goturn.weights import WeightsError, load, random_weights, save
+from hdf5_files import compact
 from networks import tiny
 
 SECRET = "a secret of another file, long enough to fill a tensor " * 200
@@ -128,21 +129,35 @@ def test_huge_group(file):
 
 
 @pytest.mark.parametrize(
-    "dtype",
+    ("dtype", "shown"),
     [
-        h5py.string_dtype(),
-        h5py.vlen_dtype(np.dtype("<f4")),
-        h5py.ref_dtype,
-        np.dtype([("a", "<f4")]),
-        np.dtype("<i4"),
-        np.dtype(">f4"),
-        np.dtype("S4"),
+        (h5py.string_dtype(), "text"),
+        (h5py.vlen_dtype(np.dtype("<f4")), "something else than numbers"),
+        (h5py.ref_dtype, "something else than numbers"),
+        (np.dtype([("a", "<f4")]), "records"),
+        (np.dtype("<i4"), "integers"),
+        (np.dtype(">f4"), "big-endian 32-bit floats"),
+        (np.dtype(">f8"), "big-endian 64-bit floats"),
+        (np.dtype(np.longdouble), "unusual 128-bit floats"),
+        (np.dtype("S4"), "text"),
     ],
-    ids=["string", "vlen", "reference", "compound", "integer", "big-endian", "fixed-string"],
 )
-def test_odd_dtype(file, dtype):
+def test_odd_dtype(file, dtype, shown):
     replace_tensor(file, dtype=dtype)
-    assert_refused(file, "is not of 16, 32 or 64-bit little-endian floats")
+    expected = "expected 16, 32 or 64-bit little-endian floats: save it again as such"
+    assert_refused(file, f'{file.tensor} holds {shown}, {expected}, with dtype "<f4"')
+
+
+def test_compact_layout(file):
+    values = file[file.tensor][()]
+    group, _, name = file.tensor.rpartition("/")
+    del file[file.tensor]
+    compact(file[group].id, name.encode(), values)
+    assert_refused(
+        file,
+        f"{file.tensor} has a compact layout, expected a contiguous or chunked one: save it again as "
+        "such, as h5py does unless told otherwise",
+    )
 
 
 def test_declared_four_gigabytes(tmp_path):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import h5py
 import numpy as np
 import pytest
 
 from goturn.architecture import Architecture, fc_head, goturn
-from goturn.weights import Weights, WeightsError, load, random_weights, save
+from goturn.cli import main
+from goturn.weights import Weights, WeightsError, load, random_weights, save, save_caffemodel
+from hdf5_files import compact
 from networks import tiny
 
 
@@ -198,12 +202,68 @@ def test_a_tensor_replaced_with_its_digest_is_noticed(path, weights, tmp_path):
         load(path)
 
 
-@pytest.mark.parametrize("name", ["sha256", "digest", "architecture", "mean", "origin"])
+@pytest.mark.parametrize(
+    "name", ["sha256", "digest", "file_digest", "architecture", "mean", "origin"]
+)
 def test_a_file_that_lacks_an_attribute_is_refused(path, name):
     with h5py.File(path, "r+") as file:
         del (file["fc6/weight"] if name == "sha256" else file).attrs[name]
     with pytest.raises(WeightsError, match=f"attribute {name} of .* is missing"):
         load(path)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("compress", [False, True])
+def test_the_digest_is_one_number_wherever_it_is_read(tmp_path, capsys, precision, compress):
+    wide = Architecture(tiny().tower, fc_head([1003, 5]), tiny().preprocessing)
+    weights = random_weights(wide, 2)
+    path = tmp_path / "w.h5"
+    save(weights, path, precision=precision, compress=compress)
+    loaded = load(path)
+    with h5py.File(path) as file:
+        stored = bytes(file.attrs["digest"]).decode()
+        for name, array in loaded.parameters.items():
+            content = f"<f4{array.shape}".encode() + array.tobytes()
+            assert bytes(file[name].attrs["sha256"]).decode() == sha256(content).hexdigest()
+    assert loaded.digest == stored
+    assert (stored == weights.digest) is (precision == "fp32")
+    assert main(["info", "--weights", str(path)]) == 0
+    assert stored in capsys.readouterr().out
+    # As plain float32 again, or through Caffe's format, these are still the same weights.
+    save(loaded, tmp_path / "single.h5")
+    save_caffemodel(loaded, tmp_path / "w.caffemodel")
+    for name in ("single.h5", "w.caffemodel"):
+        assert load(tmp_path / name).digest == stored
+
+
+def test_an_altered_half_precision_tensor_is_noticed(tmp_path, weights):
+    save(weights, tmp_path / "w.h5", precision="fp16")
+    original = (tmp_path / "w.h5").read_bytes()
+    for name, array in weights.parameters.items():
+        altered = bytearray(original)
+        altered[original.index(array.astype(np.float16).tobytes())] ^= 1
+        (tmp_path / "w.h5").write_bytes(altered)
+        with pytest.raises(WeightsError, match=rf"{name} does not match its SHA-256"):
+            load(tmp_path / "w.h5")
+
+
+@pytest.mark.parametrize("name", ["origin", "digest", "file_digest"])
+def test_an_altered_origin_or_digest_is_noticed(path, weights, name):
+    data = path.read_bytes()
+    with h5py.File(path) as file:
+        value = bytes(file.attrs[name])
+    assert data.count(value) == 1
+    path.write_bytes(data.replace(value, bytes([value[0] ^ 1]) + value[1:]))
+    with pytest.raises(WeightsError, match=r"does not match the file.*altered or damaged"):
+        load(path)
+
+
+def test_the_preprocessing_may_be_spelt_in_any_numbers(tmp_path):
+    spelt = tiny(mean=[104, 117, 123], context_factor=2, output_scale=10)
+    save(random_weights(spelt, 0), tmp_path / "a.h5")
+    save(random_weights(tiny(), 0), tmp_path / "b.h5")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+    assert load(tmp_path / "a.h5", spelt).architecture == tiny()
 
 
 def test_another_version_is_refused(path):
@@ -230,11 +290,47 @@ def test_every_mismatch_is_named_at_once(path):
     )
 
 
+def test_what_cannot_be_read_is_named_with_all_the_rest(path):
+    """Dtypes, layouts, shapes, digests, attributes: one reading tells everything."""
+    with h5py.File(path, "r+") as file:
+        for name in ("conv1/weight", "fc6/weight"):
+            values = file[name][()].astype("<i4")
+            del file[name]
+            file[name] = values
+        biases = {name: file[name][()] for name in ("conv1/bias", "conv2/bias")}
+        del file["conv1/bias"], file["conv2/bias"], file["conv3/bias"], file["fc6/bias"]
+        compact(file["conv1"].id, b"bias", biases["conv1/bias"])
+        file["conv2/bias"] = biases["conv2/bias"].astype(">f4")
+        file.create_group("fc6/bias")
+        file["notes"] = np.zeros(3, np.float32)
+        del file["fc7/bias"].attrs["sha256"], file["fc8/bias"].attrs["sha256"]
+        del file.attrs["origin"], file.attrs["mean"]
+    with pytest.raises(WeightsError) as caught:
+        load(path)
+    floats = (
+        'expected 16, 32 or 64-bit little-endian floats: save it again as such, with dtype "<f4"'
+    )
+    assert str(caught.value).removeprefix(f"{path}: ").split("; ") == [
+        "attribute mean of / is missing",
+        "notes is not a group",
+        "conv3/bias (10,) is missing",
+        f"conv1/weight holds integers, {floats}",
+        "conv1/bias has a compact layout, expected a contiguous or chunked one: save it again as such, "
+        "as h5py does unless told otherwise",
+        f"conv2/bias holds big-endian 32-bit floats, {floats}",
+        f"fc6/weight holds integers, {floats}",
+        "fc6/bias is not a dataset",
+        "attribute sha256 of fc7/bias is missing",
+        "attribute sha256 of fc8/bias is missing",
+        "attribute origin of / is missing",
+    ]
+
+
 def test_a_value_that_is_not_finite_is_refused(tmp_path, weights, monkeypatch):
     weights.parameters["fc8/weight"][0, 0] = np.nan
     monkeypatch.setattr("goturn.weights.store.is_finite", lambda array: True)
     save(weights, tmp_path / "w.h5")
-    with pytest.raises(WeightsError, match="fc8/weight holds values that are not finite"):
+    with pytest.raises(WeightsError, match=r"w\.h5: NaN or infinity in fc8/weight \(damage"):
         load(tmp_path / "w.h5")
 
 

@@ -3,16 +3,23 @@
 Run it under a Python with OpenCV 4, for instance::
 
     pip install "opencv-contrib-python<5" h5py
-    PYTHONPATH=src python tools/check_opencv_roundtrip.py --width 4096
+    PYTHONPATH=src python tools/check_opencv_roundtrip.py                          # 32 small networks
+    PYTHONPATH=src python tools/check_opencv_roundtrip.py --paper --width 4096     # the paper's
 
-For three and four fc layers, shared and separate towers: every layer of cv2.dnn's network within 1e-4 of
-the layer's rms of our reference (fc8 less its bias, which would hide errors), and ``scale`` in pixels of
-the crop.  Then cv2.TrackerGOTURN takes the files and runs.
+For three and four fc layers, LRN after pool and before it, shared and separate towers, both naming
+schemes, the network's own mean and 128 folded into its first convolution: every layer of cv2.dnn's
+network within 1e-4 of the layer's rms of our reference (fc8 less its bias, which would hide errors), and
+``scale`` in pixels of the crop.
+
+Then cv2.TrackerGOTURN takes the files, with the mean folded, and must give the boxes that our network
+predicts, unfolded, for the same crops.  Whether that tells anything is checked too: with the crops
+swapped, or the other mean subtracted, our network must say something else.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tempfile
 from pathlib import Path
@@ -33,6 +40,12 @@ opencv4: Any = cv2
 
 #: cv2.TrackerGOTURN's own, for every channel.
 TRACKER_MEAN = 128.0
+#: (first frame's box, so chosen that the window of twice its size lies within 320 x 240).
+TRACKER_BOXES = ((100, 80, 60, 40), (60, 110, 50, 64), (180, 60, 90, 44), (130, 90, 32, 80))
+#: It rounds x, y, width and height to integers; the rest is for cv2.dnn's own rounding.
+TRACKER_PIXELS = 0.5 + 0.02
+#: What a wrong mean or swapped crops must at least change, pixels.
+TELLING_PIXELS = 3.0
 
 
 def lively_weights(architecture: Architecture, seed: int) -> Weights:
@@ -41,59 +54,87 @@ def lively_weights(architecture: Architecture, seed: int) -> Weights:
     rng = np.random.default_rng(seed)
     for name, array in weights.parameters.items():
         spread = np.sqrt(2 / np.prod(array.shape[1:])) if name.endswith("/weight") else 0.5
-        array[...] = rng.standard_normal(array.shape, dtype=np.float32) * np.float32(spread)
+        rng.standard_normal(out=array, dtype=np.float32)
+        np.multiply(array, np.float32(spread), out=array)
     # fc8: predictions about the middle half of the crop.
-    weights.parameters["fc8/weight"] *= np.float32(1e-3)
+    weights.parameters["fc8/weight"][...] *= np.float32(1e-3)
     weights.parameters["fc8/bias"][:] = (2.5, 2.5, 7.5, 7.5)
     return weights
 
 
-def blob_names(architecture: Architecture) -> dict[str, str]:
+def planes(frames: np.ndarray, mean: object) -> np.ndarray:
+    """Crops (n, S, S, 3) of uint8 -> the network's input (n, 3, S, S), the mean subtracted."""
+    floats = frames.astype(np.float32) - np.asarray(mean, np.float32)
+    return np.ascontiguousarray(floats.transpose(0, 3, 1, 2))
+
+
+# -- cv2.dnn -------------------------------------------------------------------------------------
+
+
+def blob_names(architecture: Architecture, scheme: str) -> dict[str, str]:
     """Our name of an activation -> the layer of cv2.dnn that gives it (the ReLU, where there is one)."""
     names = {}
     for tower, suffix in ((1, ""), (2, "_p")):
         for layer in architecture.tower:
-            theirs = f"{layer.name[:4]}{tower}{layer.name[4]}".replace("conv", "relu")
-            names[layer.name + suffix] = theirs
+            kind, number = layer.name[:4], layer.name[4]
+            theirs = f"{kind}{tower}{number}" if scheme == "opencv" else f"{kind}{number}{suffix}"
+            names[layer.name + suffix] = theirs.replace("conv", "relu")
     for linear in architecture.head:
-        names[linear.name] = linear.name.replace("fc", "relu") if linear.relu else linear.name
+        names[linear.name] = linear.name.replace("fc", "relu")
+    names["fc8"] = "fc8" if scheme == "opencv" else "fc8-shapes"
     return names
 
 
-def check_network(folder: Path, hidden: int, width: int, shared: bool) -> bool:
-    """Whether every layer agrees; prints the largest difference of some."""
-    architecture = goturn([width] * hidden)
-    if not shared:
-        architecture = architecture.with_separate_towers()
-    weights = lively_weights(architecture, seed=hidden)
-    model = folder / "goturn.caffemodel"
-    save_caffemodel(weights, model)
-    net = opencv4.dnn.readNetFromCaffe(str(model.with_suffix(".prototxt")), str(model))
-
-    size = architecture.preprocessing.input_size
-    rng = np.random.default_rng(1)
-    crops = rng.integers(-128, 128, (2, BATCH, 3, size, size)).astype(np.float32)
-    ours = Network(weights, "reference").activations(crops[0], crops[1])
-    net.setInput(crops[0], "data1")
-    net.setInput(crops[1], "data2")
-    names = blob_names(architecture)
-    wanted = [*names.values(), "scale"]
-    theirs = dict(zip(wanted, net.forward(wanted), strict=True))
-
-    bias = weights.parameters["fc8/bias"]
-    pairs = {name: (ours[name], theirs[names[name]].reshape(ours[name].shape)) for name in names}
-    pairs["fc8 minus bias"] = (ours["fc8"] - bias, pairs["fc8"][1] - bias)
-    factor = size / architecture.preprocessing.output_scale
-    pairs["scale"] = (ours["fc8"] * np.float32(factor), theirs["scale"])
-    worst = {name: relative_difference(*pair) for name, pair in pairs.items()}
-    agrees = all(value < TOLERANCE for value in worst.values())
-    shown = ", ".join(f"{name} {worst[name]:.1e}" for name in ("pool5", "pool5_p", "fc6"))
-    print(
-        f"{hidden + 1} fc layers of {width}, {'shared' if shared else 'separate'} towers: {shown}, "
-        f"fc8 minus bias {worst['fc8 minus bias']:.1e}, scale {worst['scale']:.1e}: "
-        f"{'agree' if agrees else 'DIFFER'}"
+def check_network(folder: Path, architecture: Architecture, schemes: tuple[str, ...]) -> list[bool]:
+    """Whether every layer agrees, for each scheme and mean; prints the largest difference of some."""
+    weights = lively_weights(architecture, seed=len(architecture.head))
+    preprocessing = architecture.preprocessing
+    size = preprocessing.input_size
+    frames = np.random.default_rng(1).integers(0, 256, (2, BATCH, size, size, 3), dtype=np.uint8)
+    ours = Network(weights, "reference").activations(
+        *(planes(crops, preprocessing.mean) for crops in frames)
     )
-    return agrees
+    results = []
+    for scheme, fold in itertools.product(schemes, (None, TRACKER_MEAN)):
+        model = folder / "goturn.caffemodel"
+        save_caffemodel(weights, model, names=scheme, fold_mean=fold)
+        net = opencv4.dnn.readNetFromCaffe(str(model.with_suffix(".prototxt")), str(model))
+        inputs = ("data1", "data2") if scheme == "opencv" else ("target", "image")
+        for name, crops in zip(inputs, frames, strict=True):
+            net.setInput(planes(crops, preprocessing.mean if fold is None else fold), name)
+        worst = differences(net, architecture, scheme, ours, weights.parameters["fc8/bias"])
+        results.append(all(value < TOLERANCE for value in worst.values()))
+        shown = ", ".join(f"{name} {value:.0e}" for name, value in worst.items() if name in _SHOWN)
+        towers = "shared" if architecture.shared_towers else "separate"
+        print(
+            f"{len(architecture.head)} fc layers, {architecture.pool_lrn_order}, {towers} towers, "
+            f"names {scheme}, mean {'own' if fold is None else 'folded'}: {shown}: "
+            f"{'agree' if results[-1] else 'DIFFER'}",
+            flush=True,
+        )
+    return results
+
+
+_SHOWN = ("pool5", "pool5_p", "fc6", "fc8 minus bias", "scale")
+
+
+def differences(
+    net: Any,
+    architecture: Architecture,
+    scheme: str,
+    ours: dict[str, np.ndarray],
+    fc8_bias: np.ndarray,
+) -> dict[str, float]:
+    """Of every layer, the largest difference between cv2.dnn's output and ours over the rms."""
+    names = blob_names(architecture, scheme)
+    wanted = [*names.values(), *(["scale"] if scheme == "opencv" else [])]
+    theirs = dict(zip(wanted, net.forward(wanted), strict=True))
+    pairs = {name: (ours[name], theirs[names[name]].reshape(ours[name].shape)) for name in names}
+    pairs["fc8 minus bias"] = (ours["fc8"] - fc8_bias, pairs["fc8"][1] - fc8_bias)
+    if scheme == "opencv":
+        p = architecture.preprocessing
+        pairs["scale"] = (ours["fc8"] * np.float32(p.input_size / p.output_scale), theirs["scale"])
+    return {name: relative_difference(*pair) for name, pair in pairs.items()}
 
 
 def relative_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -102,49 +143,120 @@ def relative_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(theirs - exact).max() / np.sqrt(np.mean(exact**2)))
 
 
-def check_tracker(folder: Path, width: int) -> bool:
-    """Whether cv2.TrackerGOTURN runs on our files and gives the boxes that their numbers mean."""
+# -- cv2.TrackerGOTURN ---------------------------------------------------------------------------
+
+
+def colourful_frames(count: int) -> np.ndarray:
+    """(count, 240, 320, 3) of uint8: soft patches of all colours, each frame its own."""
+    rng = np.random.default_rng(2)
+    grids = rng.integers(0, 256, (count, 12, 16, 3), dtype=np.uint8)
+    return np.stack(
+        [cv2.resize(grid, (320, 240), interpolation=cv2.INTER_LINEAR) for grid in grids]
+    )
+
+
+def window(box: tuple[int, ...]) -> tuple[int, ...]:
+    """Twice the box about its centre: x, y, width, height."""
+    x, y, width, height = box
+    return (x - width // 2, y - height // 2, 2 * width, 2 * height)
+
+
+def crop(frame: np.ndarray, box: tuple[int, ...], size: int) -> np.ndarray:
+    """The window about a box, resized to (size, size, 3)."""
+    x, y, width, height = window(box)
+    part = np.ascontiguousarray(frame[y : y + height, x : x + width])
+    resized: np.ndarray = cv2.resize(part, (size, size), interpolation=cv2.INTER_LINEAR_EXACT)
+    return resized
+
+
+def predicted_boxes(weights: Weights, crops: np.ndarray, mean: object) -> np.ndarray:
+    """What our network says for crops (2, n, S, S, 3) about the boxes: (n, 4), x, y, width, height."""
+    units = Network(weights, "reference").forward(*(planes(part, mean) for part in crops)).units
+    windows = np.array([window(box) for box in TRACKER_BOXES], np.float64)
+    corner, extent = windows[:, :2], windows[:, 2:] / 10
+    return np.concatenate(
+        [corner + units[:, :2] * extent, (units[:, 2:] - units[:, :2]) * extent], axis=1
+    )
+
+
+def tracker_weights(architecture: Architecture, crops: np.ndarray) -> Weights:
+    """Weights whose fc8 makes much of what differs between the crops: up to 2 of its 10 units."""
+    weights = lively_weights(architecture, seed=9)
+    mean = architecture.preprocessing.mean
+    activations = Network(weights, "reference").activations(*(planes(part, mean) for part in crops))
+    hidden = activations[architecture.head[-2].name].astype(np.float64)
+    common = hidden.mean(axis=0) / np.linalg.norm(hidden.mean(axis=0))
+    directions = np.random.default_rng(3).standard_normal((4, hidden.shape[1]))
+    directions -= np.outer(directions @ common, common)
+    directions *= 2 / np.abs(hidden @ directions.T).max()
+    weights.parameters["fc8/weight"][...] = directions
+    return weights
+
+
+def check_tracker(folder: Path, architecture: Architecture) -> list[bool]:
+    """Whether cv2.TrackerGOTURN gives our network's boxes, for each pair of frames."""
     if not hasattr(cv2, "TrackerGOTURN"):
         print(f"OpenCV {cv2.__version__} has no TrackerGOTURN: not checked")
-        return True
-    weights = lively_weights(goturn([width] * 3), seed=9)
-    # A network that always says "the middle half of the window": the box must stay where it is.
-    weights.parameters["fc8/weight"][:] = 0
+        return []
+    size, mean = architecture.preprocessing.input_size, architecture.preprocessing.mean
+    frames = colourful_frames(2 * len(TRACKER_BOXES)).reshape(2, -1, 240, 320, 3)
+    crops = np.array(
+        [[crop(*pair, size) for pair in zip(row, TRACKER_BOXES, strict=True)] for row in frames]
+    )
+    weights = tracker_weights(architecture, crops)
     model = folder / "tracker.caffemodel"
     save_caffemodel(weights, model, fold_mean=TRACKER_MEAN)
     parameters = opencv4.TrackerGOTURN_Params()
     parameters.modelTxt = str(model.with_suffix(".prototxt"))
     parameters.modelBin = str(model)
     tracker = opencv4.TrackerGOTURN_create(parameters)
-    frame = np.random.default_rng(2).integers(0, 256, (240, 320, 3), dtype=np.uint8)
-    start = (100, 80, 60, 40)
-    tracker.init(frame, start)
-    _, box = tracker.update(frame)
-    stays = bool(np.abs(np.subtract(box, start)).max() <= 1)
-    print(
-        f"TrackerGOTURN runs on our files: {start} -> {tuple(box)}: {'agree' if stays else 'DIFFER'}"
-    )
-    return stays
+
+    right = predicted_boxes(weights, crops, mean)
+    wrong = [
+        predicted_boxes(weights, crops[::-1], mean),
+        predicted_boxes(weights, crops, TRACKER_MEAN),
+    ]
+    results = []
+    for index, start in enumerate(TRACKER_BOXES):
+        tracker.init(frames[0, index], start)
+        _, box = tracker.update(frames[1, index])
+        off = float(np.abs(np.array(box) - right[index]).max())
+        telling = min(float(np.abs(other[index] - right[index]).max()) for other in wrong)
+        results.append(off <= TRACKER_PIXELS and telling >= TELLING_PIXELS)
+        print(
+            f"TrackerGOTURN: {start} -> {tuple(box)}, ours "
+            f"({', '.join(f'{value:.2f}' for value in right[index])}), {off:.2f} pixels apart, "
+            f"{telling:.1f} with an error: {'agree' if results[-1] else 'DIFFER'}",
+            flush=True,
+        )
+    return results
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--width", type=int, default=512, help="of the hidden fc layers")
-    width = parser.parse_args().width
+    parser.add_argument("--width", type=int, default=256, help="of the hidden fc layers")
+    parser.add_argument("--paper", action="store_true", help="only the paper's network")
+    options = parser.parse_args()
     if not hasattr(cv2.dnn, "readNetFromCaffe"):
         print(
             f"OpenCV {cv2.__version__} does not read Caffe's files: install OpenCV 4",
             file=sys.stderr,
         )
         return 2
-    print(f"OpenCV {cv2.__version__}")
+    print(f"OpenCV {cv2.__version__}, fc layers of {options.width}")
+    paper = goturn([options.width] * 3)
+    networks = [paper]
+    schemes: tuple[str, ...] = ("opencv",)
+    if not options.paper:
+        schemes = ("opencv", "authors")
+        each = itertools.product((2, 3), (True, False))
+        networks = [goturn([options.width] * hidden, pool_first) for hidden, pool_first in each]
+        networks += [network.with_separate_towers() for network in networks]
+    results = []
     with tempfile.TemporaryDirectory() as name:
-        results = [
-            check_network(Path(name), hidden, width, shared)
-            for hidden in (2, 3)
-            for shared in (True, False)
-        ]
-        results.append(check_tracker(Path(name), width))
+        for network in networks:
+            results += check_network(Path(name), network, schemes)
+        results += check_tracker(Path(name), paper)
     return 0 if all(results) else 1
 
 

@@ -10,8 +10,9 @@ Sources: the paper, section 3 and Fig. 2; the authors' ``tracker.prototxt``; Ope
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from numbers import Real
 from typing import Any
 
 #: Ends the search tower's layer names when its weights are stored separately (Caffe's ``conv1_p``).
@@ -85,13 +86,21 @@ class Preprocessing:
     input_size: int = 227
     """Side of the square crop, pixels."""
     mean: tuple[float, float, float] = (104.0, 117.0, 123.0)
-    """Subtracted from the channels, 0..255, in the order of ``colour_order``."""
+    """Subtracted from the channels, 0..255, in the order of ``colour_order``; any three numbers will do,
+    and are kept as a tuple of floats."""
     colour_order: str = "BGR"
     """Channel order of the input planes: "BGR" or "RGB"."""
     context_factor: float = 2.0
     """Side of the search window over that of the box."""
     output_scale: float = 10.0
     """How many units of the last layer span the search window."""
+
+    def __post_init__(self) -> None:
+        # One spelling of equal values, so that they have one description and one digest.
+        if isinstance(self.mean, Iterable) and not isinstance(self.mean, (str, bytes)):
+            object.__setattr__(self, "mean", tuple(_as_float(value) for value in self.mean))
+        for name in ("context_factor", "output_scale"):
+            object.__setattr__(self, name, _as_float(getattr(self, name)))
 
 
 @dataclass(frozen=True)
@@ -203,12 +212,16 @@ class Architecture:
     # -- as text ---------------------------------------------------------------------------------
 
     def to_json(self) -> str:
-        """The description as JSON text; :meth:`from_json` reads it back."""
+        """The description as JSON text; :meth:`from_json` reads it back.
+
+        Equal architectures have the same text, however their numbers were spelt (1, 1.0): it is part
+        of the digest of weights.
+        """
         kinds = {Conv: "conv", MaxPool: "max_pool", LRN: "lrn"}
         return json.dumps(
             {
-                "tower": [{"kind": kinds[type(layer)], **asdict(layer)} for layer in self.tower],
-                "head": [asdict(layer) for layer in self.head],
+                "tower": [{"kind": kinds[type(layer)], **_entry(layer)} for layer in self.tower],
+                "head": [_entry(layer) for layer in self.head],
                 "preprocessing": asdict(self.preprocessing),
                 "shared_towers": self.shared_towers,
             }
@@ -248,6 +261,26 @@ class Architecture:
             )
         except (TypeError, KeyError, AttributeError, RecursionError, ValueError) as error:
             raise ValueError(f"not a description of a network: {error}") from error
+
+
+def _as_float(value: Any) -> Any:
+    """A number as a float; anything else, and what no float can hold, as it is: it is refused later."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return value
+    try:
+        return float(value) + 0.0  # -0.0 becomes 0.0, its equal
+    except OverflowError:
+        return value
+
+
+def _entry(layer: TowerLayer | Linear) -> dict[str, Any]:
+    """A layer's fields, as they stand in the description."""
+    return {
+        item.name: _as_float(getattr(layer, item.name))
+        if item.type == "float"
+        else getattr(layer, item.name)
+        for item in fields(layer)
+    }
 
 
 def _pooled(size: int, kernel: int, stride: int) -> int:

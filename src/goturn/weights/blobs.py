@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -33,6 +34,19 @@ class Blob(Protocol):
         Raises:
             WeightsError: the file is too short, or its bytes are not what it says.
         """
+
+
+@dataclass(frozen=True)
+class UnusableBlob:
+    """A tensor (a :class:`Blob`) that is there but cannot be read, kept until all such are known."""
+
+    shape: tuple[int, ...]
+    """Empty where even that is not known."""
+    problem: str
+    """What is wrong with it; names it."""
+
+    def read_into(self, out: np.ndarray) -> None:
+        raise WeightsError(self.problem)
 
 
 def pread_into(descriptor: int, view: memoryview, offset: int) -> None:

@@ -18,8 +18,15 @@ from pathlib import Path
 import numpy as np
 
 from goturn.architecture import HEAD_NAMES, SEARCH_SUFFIX, Architecture, goturn, opencv_goturn
-from goturn.weights.blobs import Blob, read_all
-from goturn.weights.model import Weights, WeightsError, join_problems
+from goturn.weights.blobs import Blob, UnusableBlob, read_all
+from goturn.weights.model import (
+    Weights,
+    WeightsError,
+    is_finite,
+    join_problems,
+    loaded_weights,
+    not_finite,
+)
 
 AUTHORS_FC = {"fc6": "fc6-new", "fc7": "fc7-new", "fc7b": "fc7-newb", "fc8": "fc8-shapes"}
 _FC = {
@@ -91,14 +98,16 @@ def assemble(
         architecture = replace(architecture, shared_towers=True)
         parameters = {name: parameters[name] for name in architecture.parameter_shapes()}
     scheme = "OpenCV's" if named.opencv else "the authors'"
-    return Weights(architecture, parameters, f"{path.name}, a Caffe file with {scheme} layer names")
+    origin = f"{path.name}, a Caffe file with {scheme} layer names"
+    return loaded_weights(path, architecture, parameters, origin)
 
 
 def select_conv_layers(path: Path, layers: Mapping[str, Sequence[Blob]]) -> dict[str, np.ndarray]:
     """conv1..conv5 of a file that may hold anything else besides, as "conv1/weight" and so on.
 
     Raises:
-        WeightsError: a convolution missing or not of CaffeNet's shape; all are named at once.
+        WeightsError: a convolution missing, not of CaffeNet's shape or with NaN or infinity in it; all
+            are named at once.
     """
     known = {name: blobs for name, blobs in layers.items() if _is_target_conv(name)}
     named = _rename(path, known)
@@ -108,7 +117,11 @@ def select_conv_layers(path: Path, layers: Mapping[str, Sequence[Blob]]) -> dict
         for name, shape in goturn().parameter_shapes().items()
         if name.rpartition("/")[0] in tower
     }
-    return read_all(str(path), _match(path, named, shapes), shapes)
+    conv = read_all(str(path), _match(path, named, shapes), shapes)
+    bad = [name for name, array in conv.items() if not is_finite(array)]
+    if bad:
+        raise WeightsError(f"{path}: {not_finite(bad)}")
+    return conv
 
 
 def _is_target_conv(name: str) -> bool:
@@ -134,7 +147,7 @@ def _rename(path: Path, layers: Mapping[str, Sequence[Blob]]) -> _Named:
     if {"authors", "opencv"} <= schemes:
         problems.append("its layers are named partly as the authors' and partly as OpenCV's")
     if problems:
-        raise WeightsError(join_problems(str(path), problems))
+        raise WeightsError(join_problems(str(path), [*problems, *_unusable(layers)]))
     convs = [name for name in renamed if name.startswith("conv")]
     if convs and all(name.endswith(SEARCH_SUFFIX) for name in convs):  # a search tower alone
         for name in convs:
@@ -158,19 +171,19 @@ def _infer(path: Path, named: _Named) -> Architecture:
     present = [name for name in AUTHORS_FC if name in named.layers]
     expected = HEAD_NAMES.get(len(present))
     if expected is None or tuple(present) != expected:
-        raise WeightsError(
-            f"{path}: its fc layers are {', '.join(present) or 'none'}; expected one of "
+        problem = (
+            f"its fc layers are {', '.join(present) or 'none'}; expected one of "
             + ", or ".join(" ".join(names) for names in HEAD_NAMES.values())
             + " (of a network pretrained for classification, give the file as convolutions only)"
         )
+        raise WeightsError(join_problems(str(path), [*_unusable(named.layers), problem]))
     widths = []
     for name in present[:-1]:
         blobs = named.layers[name]
         shape = _without_leading_ones(blobs[0].shape, 2) if blobs else ()
         if len(shape) != 2:
-            raise WeightsError(
-                f"{path}: {named.theirs[name]} weight has shape {shape}; expected (out, in)"
-            )
+            problem = f"{named.theirs[name]} weight has shape {shape}; expected (out, in)"
+            raise WeightsError(join_problems(str(path), _unusable(named.layers) or [problem]))
         widths.append(shape[0])
     try:
         return opencv_goturn(widths) if named.opencv else goturn(widths)
@@ -189,11 +202,14 @@ def _match(path: Path, named: _Named, shapes: Mapping[str, tuple[int, ...]]) -> 
             problems.append(f"layer {layer} is missing")
             continue
         theirs = named.theirs[layer]
+        problems += _unusable({layer: found})
         if len(found) != len(_PARTS):
             problems.append(f"{theirs} has {len(found)} blobs, expected weight and bias")
             continue
         for part, blob in zip(_PARTS, found, strict=True):
             shape = shapes[f"{layer}/{part}"]
+            if isinstance(blob, UnusableBlob):
+                continue
             if _without_leading_ones(blob.shape, len(shape)) != shape:
                 problems.append(f"{theirs} {part} has shape {blob.shape}, expected {shape}")
             blobs[f"{layer}/{part}"] = blob
@@ -205,6 +221,13 @@ def _match(path: Path, named: _Named, shapes: Mapping[str, tuple[int, ...]]) -> 
     if problems:
         raise WeightsError(join_problems(str(path), problems))
     return blobs
+
+
+def _unusable(layers: Mapping[str, Sequence[Blob]]) -> list[str]:
+    """What is wrong with the tensors that cannot be read."""
+    every = (blob for blobs in layers.values() for blob in blobs)
+    problems = [blob.problem for blob in every if isinstance(blob, UnusableBlob)]
+    return list(dict.fromkeys(problems))
 
 
 def _without_leading_ones(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from goturn.weights.atomic import replacing
+from goturn.weights.atomic import naming, replacing_together
 from goturn.weights.caffe_names import DESCRIPTION_PREFIX
 from goturn.weights.model import Weights, WeightsError, byte_view
 from goturn.weights.prototxt import LayerNames, layer_names, prototxt
@@ -38,6 +38,9 @@ def save_caffemodel(
     fold_mean: float | None = None,
 ) -> None:
     """Writes ``weights`` to ``path`` and the network's description beside it, as ``.prototxt``.
+
+    Both files are complete on the disk before the first takes its name, so that only a crash between
+    two renames can leave a new one beside an old one.
 
     Both towers are written, equal or not.  In OpenCV's layout a last layer ``scale`` turns the output
     into pixels of the input, as ``cv2.TrackerGOTURN`` expects.
@@ -62,10 +65,14 @@ def save_caffemodel(
         weights = with_mean(weights, fold_mean)
     architecture = weights.architecture
     known = layer_names(architecture, names)
-    with replacing(target) as temporary, temporary.open("wb") as file:
-        _write_net(file, weights, known)
-    with replacing(target.with_suffix(".prototxt")) as temporary:
-        temporary.write_text(prototxt(architecture, names), encoding="utf-8")
+    text = target.with_suffix(".prototxt")
+    # The weights are renamed last: where a first export was cut off in between there are none, rather
+    # than weights without their text.
+    with replacing_together([text, target]) as (new_text, new_model):
+        with naming(target), new_model.open("wb") as file:
+            _write_net(file, weights, known)
+        with naming(text):
+            new_text.write_text(prototxt(architecture, names), encoding="utf-8")
 
 
 def with_mean(weights: Weights, mean: float) -> Weights:

@@ -49,11 +49,11 @@ class StoredTensor:
     filters: tuple[str, ...] = ()
     """Of "shuffle" and "gzip", in the order in which the writer applied them."""
     expected_digest: str | None = None
-    """SHA-256 (hex) of dtype, shape and stored values, checked by :meth:`read_into` where given."""
+    """SHA-256 (hex) of shape and float32 values, checked by :meth:`read_into` where given."""
 
     def read_into(self, out: np.ndarray) -> None:
         """See :meth:`goturn.weights.blobs.Blob.read_into`; also checks the digest."""
-        digest = None if self.expected_digest is None else tensor_hash(self.dtype, self.shape)
+        digest = None if self.expected_digest is None else tensor_hash(self.shape)
         values = out.reshape(self.shape)
         if self.chunk_shape == self.shape and not self.filters:
             self._read_plain(values, digest)
@@ -72,10 +72,10 @@ class StoredTensor:
             block = target if self.dtype == out.dtype else np.empty(target.size, self.dtype)
             offset = self.chunks[0].offset + start * self.dtype.itemsize
             pread_into(self.descriptor, byte_view(block), offset)
-            if digest is not None:
-                digest.update(byte_view(block))
             if block is not target:
                 _convert(block, target)
+            if digest is not None:
+                digest.update(byte_view(target))
 
     def _read_chunks(self, out: np.ndarray, digest: hashlib._Hash | None) -> None:
         """Bands of rows, each as high as a chunk, so that values come in C order for the digest."""
@@ -93,10 +93,10 @@ class StoredTensor:
                 values = self._read_chunk(next(chunks))
                 # A chunk at the array's end sticks out of it.
                 window[...] = values[tuple(slice(extent) for extent in window.shape)]
-            if digest is not None:
-                digest.update(byte_view(band))
             if band is not target:
                 _convert(band, target)
+            if digest is not None:
+                digest.update(byte_view(target))
 
     def _read_chunk(self, chunk: Chunk) -> np.ndarray:
         """The values of a chunk, filters undone."""

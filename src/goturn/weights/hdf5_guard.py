@@ -3,7 +3,8 @@
 HDF5 can follow links into other files, gather a dataset from other files, run filter plugins, and
 declare sizes that its few bytes do not bear out.  Here every link is checked before the object behind it
 is opened, only plain float datasets are let through, and HDF5 is asked no more than *where* their bytes
-lie: :mod:`goturn.weights.hdf5_data` reads them.  Whatever goes wrong is a :class:`WeightsError`.
+lie: :mod:`goturn.weights.hdf5_data` reads them.  Whatever goes wrong is a :class:`WeightsError`; what is
+merely not as it should be is an :class:`UnusablePartError`, so that all of it can be named at once.
 """
 
 from __future__ import annotations
@@ -42,7 +43,25 @@ MAX_CHUNKS = 1 << 16
 MAX_RATIO = 100
 RATIO_FREE_BYTES = 1 << 20
 
+#: Longest name of a file's part in a message.
+_MAX_SHOWN = 120
+
 _FLOATS = {h5t.IEEE_F16LE: "<f2", h5t.IEEE_F32LE: "<f4", h5t.IEEE_F64LE: "<f8"}
+_KINDS = {h5t.INTEGER: "integers", h5t.STRING: "text", h5t.COMPOUND: "records"}
+
+
+class UnusablePartError(WeightsError):
+    """A part of a file that is missing or of a kind we do not use, which harms nobody.
+
+    Attributes:
+        problem: the message without the file's name.
+        shape: of a dataset, where it is known.
+    """
+
+    def __init__(self, file: Path, problem: str, shape: tuple[int, ...] = ()) -> None:
+        super().__init__(f"{file}: {problem}")
+        self.problem = problem
+        self.shape = shape
 
 
 @contextmanager
@@ -74,7 +93,8 @@ class GuardedFile:
         """Names in a group; what they link to is checked when it is opened.
 
         Raises:
-            WeightsError: no such group, a soft or external link to it, or too many names in it.
+            UnusablePartError: no such group.
+            WeightsError: a soft or external link to it, or too many names in it.
         """
         opened = self._open(group, h5g.GroupID)
         if opened.get_num_objs() > MAX_LINKS:
@@ -91,10 +111,10 @@ class GuardedFile:
             if part == "":
                 break
             if not isinstance(current, h5g.GroupID):
-                raise WeightsError(f"{self.path}: {path} lies in something that is not a group")
+                raise self._unusable(path, "lies in something that is not a group")
             name = part.encode()
             if not current.links.exists(name):
-                raise WeightsError(f"{self.path}: {path} is missing")
+                raise self._unusable(path, "is missing")
             if current.links.get_info(name).type != h5l.TYPE_HARD:
                 raise WeightsError(
                     f"{self.path}: {path} is a soft or external link, which a weights file must not "
@@ -103,8 +123,11 @@ class GuardedFile:
             current = h5o.open(current, name)
         if not isinstance(current, kind):
             expected = "group" if kind is h5g.GroupID else "dataset"
-            raise WeightsError(f"{self.path}: {path} is not a {expected}")
+            raise self._unusable(path, f"is not a {expected}")
         return current
+
+    def _unusable(self, path: str, problem: str, shape: tuple[int, ...] = ()) -> UnusablePartError:
+        return UnusablePartError(self.path, f"{path[:_MAX_SHOWN]} {problem}", shape)
 
     # -- attributes --------------------------------------------------------------------------------
 
@@ -112,7 +135,7 @@ class GuardedFile:
         return bool(h5a.exists(self._open(path, (h5g.GroupID, h5d.DatasetID)), name.encode()))
 
     def text(self, name: str, path: str = "/") -> str:
-        """A string attribute: fixed length, UTF-8."""
+        """A string attribute: fixed length, UTF-8; UnusablePartError where there is no such thing."""
         attribute, kind = self._attribute(name, path)
         if kind.get_class() != h5t.STRING or kind.is_variable_str():
             raise self._odd_attribute(name, path, "a text of fixed length")
@@ -123,7 +146,7 @@ class GuardedFile:
         return bytes(value[()]).decode("utf-8")
 
     def numbers(self, name: str, path: str = "/") -> tuple[float, ...]:
-        """A numeric attribute, scalar or one-dimensional, as a tuple."""
+        """A numeric attribute, scalar or one-dimensional, as a tuple; raises as :meth:`text`."""
         attribute, kind = self._attribute(name, path)
         if kind.get_class() not in (h5t.INTEGER, h5t.FLOAT) or len(attribute.shape) > 1:
             raise self._odd_attribute(name, path, "a number or a short list of numbers")
@@ -135,15 +158,15 @@ class GuardedFile:
         """The attribute and its type, after a check of its size."""
         owner = self._open(path, (h5g.GroupID, h5d.DatasetID))
         if not h5a.exists(owner, name.encode()):
-            raise WeightsError(f"{self.path}: attribute {name} of {path} is missing")
+            raise self._unusable(f"attribute {name} of {path}", "is missing")
         attribute = h5a.open(owner, name.encode())
         kind = attribute.get_type()
         if tensor_bytes(attribute.shape, kind.get_size()) > MAX_ATTRIBUTE_BYTES:
             raise self._odd_attribute(name, path, f"at most {MAX_ATTRIBUTE_BYTES} bytes")
         return attribute, kind
 
-    def _odd_attribute(self, name: str, path: str, expected: str) -> WeightsError:
-        return WeightsError(f"{self.path}: attribute {name} of {path} is not {expected}")
+    def _odd_attribute(self, name: str, path: str, expected: str) -> UnusablePartError:
+        return self._unusable(f"attribute {name} of {path}", f"is not {expected}")
 
     # -- datasets ----------------------------------------------------------------------------------
 
@@ -151,27 +174,34 @@ class GuardedFile:
         """A dataset of floats, its layout checked, none of its values read.
 
         Raises:
-            WeightsError: bytes in other files, a dtype that is not a plain float, an unknown filter, or
-                a declared size out of proportion to what is stored.
+            UnusablePartError: not a dataset, a dtype that is not a plain float, an unknown layout or
+                filter.
+            WeightsError: bytes in other files, or a declared size out of proportion to what is stored.
         """
         dataset = self._open(path, h5d.DatasetID)
         properties = dataset.get_create_plist()
         layout = properties.get_layout()
         if layout == h5d.VIRTUAL or properties.get_external_count():
             raise WeightsError(f"{self.path}: {path} keeps its values in other files; refused")
-        if layout not in (h5d.CONTIGUOUS, h5d.CHUNKED):
-            raise WeightsError(f"{self.path}: {path} is neither contiguous nor chunked")
+        if dataset.get_space().get_simple_extent_type() != h5s.SIMPLE:
+            raise self._unusable(path, "is not an array")
+        shape = tuple(int(extent) for extent in dataset.shape)
+        if min(shape) < 1:
+            raise self._unusable(path, "is empty")
         kind = dataset.get_type()
         dtype = next((code for known, code in _FLOATS.items() if kind.equal(known)), None)
         if dtype is None:
-            raise WeightsError(
-                f"{self.path}: {path} is not of 16, 32 or 64-bit little-endian floats"
+            problem = (
+                f"holds {_shown(kind)}, expected 16, 32 or 64-bit little-endian floats: save it again "
+                'as such, with dtype "<f4"'
             )
-        if dataset.get_space().get_simple_extent_type() != h5s.SIMPLE:
-            raise WeightsError(f"{self.path}: {path} is not an array")
-        shape = tuple(int(extent) for extent in dataset.shape)
-        if not shape or min(shape) < 1:
-            raise WeightsError(f"{self.path}: {path} is empty")
+            raise self._unusable(path, problem, shape)
+        if layout not in (h5d.CONTIGUOUS, h5d.CHUNKED):
+            problem = (
+                "has a compact layout, expected a contiguous or chunked one: save it again as such, "
+                "as h5py does unless told otherwise"
+            )
+            raise self._unusable(path, problem, shape)
         if layout == h5d.CONTIGUOUS:
             tensor = self._contiguous(path, dataset, shape, np.dtype(dtype))
         else:
@@ -196,10 +226,12 @@ class GuardedFile:
         properties = dataset.get_create_plist()
         filters = [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
         if not set(filters) <= {h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE} or len(filters) > 2:
-            raise WeightsError(f"{self.path}: {path} has a filter other than shuffle and gzip")
+            problem = "has a filter other than shuffle and gzip: save it again with these, or none"
+            raise self._unusable(path, problem, shape)
         chunk_shape = tuple(int(extent) for extent in properties.get_chunk())
         if any(part > whole for part, whole in zip(chunk_shape, shape, strict=True)):
-            raise WeightsError(f"{self.path}: {path} has chunks larger than itself")
+            problem = "has chunks larger than itself: save it again without maxshape"
+            raise self._unusable(path, problem, shape)
         starts = [range(0, whole, part) for whole, part in zip(shape, chunk_shape, strict=True)]
         expected = math.prod(len(axis) for axis in starts)
         if expected > MAX_CHUNKS or dataset.get_num_chunks() != expected:
@@ -230,3 +262,11 @@ class GuardedFile:
                 f"{self.path}: {tensor.name} declares {declared} bytes and stores {stored}: "
                 "out of proportion"
             )
+
+
+def _shown(kind: h5t.TypeID) -> str:
+    """A dtype in words."""
+    if kind.get_class() == h5t.FLOAT:
+        order = "big-endian" if kind.get_order() == h5t.ORDER_BE else "unusual"
+        return f"{order} {8 * kind.get_size()}-bit floats"
+    return _KINDS.get(kind.get_class(), "something else than numbers")

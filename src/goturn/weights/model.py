@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -33,6 +34,14 @@ def join_problems(subject: str, problems: list[str]) -> str:
     return f"{subject}: {'; '.join(listed)}"
 
 
+def not_finite(names: list[str]) -> str:
+    """What is wrong with tensors that hold NaN or infinity."""
+    return (
+        f"NaN or infinity in {', '.join(names)} (damage, or a training that diverged): "
+        "go back to a good copy"
+    )
+
+
 def is_finite(array: np.ndarray) -> bool:
     """Whether a C-contiguous array holds neither NaN nor infinity."""
     flat = array.reshape(-1)
@@ -47,9 +56,17 @@ def byte_view(array: np.ndarray) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
-def tensor_hash(dtype: np.dtype, shape: tuple[int, ...]) -> hashlib._Hash:
-    """A SHA-256 that has taken dtype and shape; feed it the little-endian bytes in C order."""
-    return hashlib.sha256(f"{np.dtype(dtype).newbyteorder('<').str}{tuple(shape)}".encode())
+def tensor_hash(shape: tuple[int, ...]) -> hashlib._Hash:
+    """A SHA-256 that has taken the shape; feed it the values as float32, in C order."""
+    return hashlib.sha256(f"<f4{tuple(shape)}".encode())
+
+
+def tensor_digest(array: np.ndarray) -> str:
+    """SHA-256 (hex) of a C-contiguous tensor's shape and values, the latter as float32."""
+    digest, flat = tensor_hash(array.shape), array.reshape(-1)
+    for start in range(0, flat.size, _BLOCK):
+        digest.update(byte_view(flat[start : start + _BLOCK].astype(np.float32, copy=False)))
+    return digest.hexdigest()
 
 
 def combined_digest(architecture_json: str, digests: Mapping[str, str]) -> str:
@@ -66,7 +83,7 @@ class Weights:
 
     Raises:
         WeightsError: tensors missing, superfluous, of another shape or dtype than the architecture
-            asks for, or with values that are not finite; all such tensors are named at once.
+            asks for, or with NaN or infinity in them; all such tensors are named at once.
     """
 
     architecture: Architecture
@@ -83,20 +100,44 @@ class Weights:
         for name, shape in shapes.items():
             if name in self.parameters:
                 problems += _tensor_problems(name, self.parameters[name], shape)
+        sentences = []
         if problems:
-            raise WeightsError(join_problems("weights do not fit the architecture", problems))
+            sentences.append(join_problems("weights do not fit the architecture", problems))
+        bad = [
+            name for name in shapes if name in self.parameters and _is_bad(self.parameters[name])
+        ]
+        if bad:
+            sentences.append(not_finite(bad))
+        if sentences:
+            raise WeightsError("; ".join(sentences))
         ordered = {name: self.parameters[name] for name in shapes}
         object.__setattr__(self, "parameters", ordered)
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) over the architecture and every tensor; computed anew at each call."""
-        digests = {}
-        for name, array in self.parameters.items():
-            digest = tensor_hash(array.dtype, array.shape)
-            digest.update(byte_view(array))
-            digests[name] = digest.hexdigest()
+        """SHA-256 (hex) over the architecture and every tensor's float32 values; computed anew at
+        each call.
+
+        It names a network that computes one thing, wherever its weights lie: it is the ``digest`` of
+        our files, whether they hold float32 or float16 and compressed or not, what ``goturn info``
+        prints, and what remains of them through a ``.caffemodel`` that we wrote.  ``origin`` is not in
+        it.  Saving as fp16 rounds the values, and so gives other weights with a digest of their own.
+        """
+        digests = {name: tensor_digest(array) for name, array in self.parameters.items()}
         return combined_digest(self.architecture.to_json(), digests)
+
+
+def loaded_weights(
+    path: str | os.PathLike[str],
+    architecture: Architecture,
+    parameters: dict[str, np.ndarray],
+    origin: str,
+) -> Weights:
+    """:class:`Weights` out of the file at ``path``, which its WeightsError names."""
+    try:
+        return Weights(architecture, parameters, origin)
+    except WeightsError as error:
+        raise WeightsError(f"{os.fspath(path)}: {error}") from error
 
 
 def _tensor_problems(name: str, array: object, shape: tuple[int, ...]) -> list[str]:
@@ -107,9 +148,16 @@ def _tensor_problems(name: str, array: object, shape: tuple[int, ...]) -> list[s
         return [f"{name} has shape {array.shape}, expected {shape}"]
     if not array.flags.c_contiguous:
         return [f"{name} is not C-contiguous"]
-    if not is_finite(array):
-        return [f"{name} holds values that are not finite"]
     return []
+
+
+def _is_bad(array: object) -> bool:
+    """Whether this is a tensor with NaN or infinity in it."""
+    return (
+        isinstance(array, np.ndarray)
+        and np.issubdtype(array.dtype, np.floating)
+        and not is_finite(array)
+    )
 
 
 def random_weights(architecture: Architecture, seed: int) -> Weights:

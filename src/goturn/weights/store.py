@@ -1,16 +1,21 @@
 """Our own weights file: HDF5 with everything that gives the numbers their meaning.
 
 * ``/<layer>/weight`` and ``/<layer>/bias`` in Caffe's layouts, float32 or float16, with the attribute
-  ``sha256`` (of dtype, shape and stored bytes);
+  ``sha256`` (of the shape and the values as float32, whatever the file holds them in);
 * on the root: ``format``, ``format_version``, ``architecture`` (JSON, which rules), the preprocessing
-  once more in readable attributes, ``origin``, and ``digest`` over the architecture and all tensors.
+  once more in readable attributes, and ``origin``;
+* ``digest``, over the architecture and all tensors: the number that :attr:`Weights.digest` gives for
+  what is loaded, and ``goturn info`` shows;
+* ``file_digest``, over ``digest`` and ``origin``.
 
-The same weights give the same file, byte for byte.
+All of them are checked on loading.  The same weights give the same file, byte for byte.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Mapping
 
 import h5py
 import numpy as np
@@ -18,19 +23,20 @@ import numpy as np
 from goturn.architecture import Architecture
 from goturn.weights.blobs import read_all
 from goturn.weights.hdf5_data import StoredTensor
-from goturn.weights.hdf5_guard import MAX_RATIO, GuardedFile
+from goturn.weights.hdf5_guard import MAX_RATIO, GuardedFile, UnusablePartError
 from goturn.weights.hdf5_write import replacing_hdf5
 from goturn.weights.model import (
     Weights,
     WeightsError,
-    byte_view,
     combined_digest,
     is_finite,
     join_problems,
-    tensor_hash,
+    loaded_weights,
+    tensor_digest,
 )
 
 FORMAT = "goturn"
+#: What :meth:`Architecture.to_json` writes is part of the format, because digests are taken over it.
 FORMAT_VERSION = 1
 #: HDF5 keeps an attribute within 64 KiB, its own few bytes included.
 MAX_TEXT_BYTES = 60_000
@@ -70,7 +76,8 @@ def save(
     Args:
         weights: what to write.
         path: any name; ``.h5`` is usual.
-        precision: "fp32", or "fp16" for half the size and values rounded to half precision.
+        precision: "fp32", or "fp16" for half the size and values rounded to half precision: other
+            weights, whose digest is not that of ``weights``.
         compress: gzip the tensors: smaller, slower to load.
 
     Raises:
@@ -89,9 +96,7 @@ def save(
             if not is_finite(stored):
                 why = "too large for fp16; save as fp32" if is_finite(array) else "not finite"
                 raise WeightsError(f"{name} has values that are {why}")
-            digest = tensor_hash(dtype, stored.shape)
-            digest.update(byte_view(stored))
-            digests[name] = digest.hexdigest()
+            digests[name] = tensor_digest(stored)
             dataset = _write_tensor(file, name, stored, compress)
             _write_text(dataset, "sha256", digests[name])
         _write_description(file, weights, digests)
@@ -125,7 +130,13 @@ def _write_description(file: h5py.File, weights: Weights, digests: dict[str, str
         else:
             file.attrs[name] = value if len(value) > 1 else value[0]
     _write_text(file, "origin", weights.origin)
-    _write_text(file, "digest", combined_digest(architecture_json, digests))
+    digest = combined_digest(architecture_json, digests)
+    _write_text(file, "digest", digest)
+    _write_text(file, "file_digest", _file_digest(digest, weights.origin))
+
+
+def _file_digest(digest: str, origin: str) -> str:
+    return hashlib.sha256(f"{digest}\n{origin}".encode()).hexdigest()
 
 
 def _write_text(owner: h5py.File | h5py.Dataset, name: str, text: str) -> None:
@@ -161,32 +172,65 @@ def read_store(file: GuardedFile, architecture: Architecture | None = None) -> W
             f"{file.path}: format {name[:40]!r} version {shown} is not known; expected {FORMAT!r} "
             f"version {FORMAT_VERSION}; update goturn, or save the file again"
         )
-    stored_json = file.text("architecture")
     try:
-        stored = Architecture.from_json(stored_json)
+        stored = Architecture.from_json(file.text("architecture"))
+    except UnusablePartError:
+        raise
     except ValueError as error:
         raise WeightsError(f"{file.path}: {error}") from error
-    _check_description(file, stored, architecture)
+    problems = _description_problems(file, stored, architecture)
     shapes = stored.parameter_shapes()
-    tensors = _find_tensors(file, shapes)
-    digests = {name: file.text("sha256", name) for name in shapes}
-    if file.text("digest") != combined_digest(stored_json, digests):
+    tensors = _find_tensors(file, shapes, problems)
+    digests = _texts(file, {name: ("sha256", name) for name in tensors}, problems)
+    names = ("origin", "digest", "file_digest")
+    texts = _texts(file, {name: (name, "/") for name in names}, problems)
+    if problems:
+        raise WeightsError(join_problems(str(file.path), problems))
+    _check_digests(file, combined_digest(stored.to_json(), digests), texts)
+    for name, tensor in tensors.items():
+        tensor.expected_digest = digests[name]
+    parameters = read_all(str(file.path), tensors, shapes)
+    return loaded_weights(file.path, stored, parameters, texts["origin"])
+
+
+def _check_digests(file: GuardedFile, digest: str, texts: Mapping[str, str]) -> None:
+    """The file's digests must be those of its description and of its tensors' SHA-256."""
+    if texts["digest"] != digest:
         raise WeightsError(
             f"{file.path}: the architecture or a tensor's SHA-256 does not match the file's digest "
             "(altered or damaged; get a fresh copy)"
         )
-    for name, tensor in tensors.items():
-        tensor.expected_digest = digests[name]
-    return Weights(stored, read_all(str(file.path), tensors, shapes), origin=file.text("origin"))
+    if texts["file_digest"] != _file_digest(digest, texts["origin"]):
+        raise WeightsError(
+            f"{file.path}: the origin does not match the file_digest (altered or damaged; get a fresh "
+            "copy)"
+        )
 
 
-def _check_description(
+def _texts(
+    file: GuardedFile, wanted: Mapping[str, tuple[str, str]], problems: list[str]
+) -> dict[str, str]:
+    """The text attributes (name, of what) under the keys of ``wanted``; adds what is wrong."""
+    found = {}
+    for key, (name, owner) in wanted.items():
+        try:
+            found[key] = file.text(name, owner)
+        except UnusablePartError as error:
+            problems.append(error.problem)
+    return found
+
+
+def _description_problems(
     file: GuardedFile, stored: Architecture, expected: Architecture | None
-) -> None:
+) -> list[str]:
     """The readable attributes must say what the JSON says, and both what the caller says."""
     problems = []
     for name, value in readable_attributes(stored).items():
-        found = file.text(name) if isinstance(value, str) else file.numbers(name)
+        try:
+            found = file.text(name) if isinstance(value, str) else file.numbers(name)
+        except UnusablePartError as error:
+            problems.append(error.problem)
+            continue
         if found != value:
             problems.append(f"attribute {name} is {found} and the architecture says {value}")
     if expected is not None and expected != stored:
@@ -199,28 +243,34 @@ def _check_description(
             f"its {' and '.join(different)} differ from the architecture given; "
             "load it without one, the file describes itself"
         )
-    if problems:
-        raise WeightsError(join_problems(str(file.path), problems))
+    return problems
 
 
-def _find_tensors(file: GuardedFile, shapes: dict[str, tuple[int, ...]]) -> dict[str, StoredTensor]:
-    """The file's tensors, which must be exactly those of ``shapes``; every mismatch is named."""
-    found = {}
+def _find_tensors(
+    file: GuardedFile, shapes: dict[str, tuple[int, ...]], problems: list[str]
+) -> dict[str, StoredTensor]:
+    """The tensors that fit ``shapes``; adds what is wrong with the others, missing or superfluous."""
+    present = []
     for layer in file.names():
-        for part in file.names(layer):
-            found[f"{layer}/{part}"] = file.tensor(f"{layer}/{part}")
-    problems = [f"{name} {shapes[name]} is missing" for name in shapes if name not in found]
-    problems += [f"{name} is superfluous" for name in found if name not in shapes]
-    problems += [
-        f"{name} has shape {found[name].shape}, expected {shape}"
-        for name, shape in shapes.items()
-        if name in found and found[name].shape != shape
-    ]
-    problems += [
-        f"{name} is {found[name].dtype}, expected 16 or 32-bit floats"
-        for name in shapes
-        if name in found and found[name].dtype not in PRECISIONS.values()
-    ]
-    if problems:
-        raise WeightsError(join_problems(str(file.path), problems))
+        try:
+            present += [f"{layer}/{part}" for part in file.names(layer)]
+        except UnusablePartError as error:
+            problems.append(error.problem)
+    problems += [f"{name} {shapes[name]} is missing" for name in shapes if name not in present]
+    problems += [f"{name[:80]} is superfluous" for name in present if name not in shapes]
+    found = {}
+    for name, shape in shapes.items():
+        if name not in present:
+            continue
+        try:
+            tensor = file.tensor(name)
+        except UnusablePartError as error:
+            problems.append(error.problem)
+            continue
+        if tensor.shape != shape:
+            problems.append(f"{name} has shape {tensor.shape}, expected {shape}")
+        elif tensor.dtype not in PRECISIONS.values():
+            problems.append(f"{name} is {tensor.dtype}, expected 16 or 32-bit floats")
+        else:
+            found[name] = tensor
     return found
