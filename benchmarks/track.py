@@ -97,7 +97,8 @@ def make_peers(
         save_caffemodel(weights, theirs, fold_mean=128)  # the mean that it subtracts
     tensors = folder / "net.npz"
     if set(ENGINES) & set(names):
-        np.savez(tensors, **weights.parameters)
+        named: dict[str, Any] = dict(weights.parameters)  # savez has named arguments of other types
+        np.savez(tensors, **named)
     for name in names:
         if name in ENGINES:
             title, entry, more = ENGINES[name]
