@@ -19,6 +19,7 @@ import goturn
 from goturn.cli import describe, main
 from goturn.commands import screen
 from goturn.commands.exits import UsageError, stop_on_signal
+from goturn.commands.track import Timing
 from goturn.video import open_source
 from goturn.weights import load, save
 from networks import tiny
@@ -92,6 +93,12 @@ def error_of(capsys) -> str:
 # -- help, version, usage ----------------------------------------------------------------------
 
 
+def test_the_package_shows_its_own_names_alone():
+    names = {"PackageNotFoundError", "version", "annotations"}
+    assert names.isdisjoint(dir(goturn))
+    assert set(goturn.__all__) <= set(dir(goturn))
+
+
 def test_help_lists_commands_and_exit_codes_and_does_not_load_opencv():
     code = (
         "import sys\nfrom goturn.cli import main\n"
@@ -116,7 +123,11 @@ def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
     assert ended.value.code == 0
-    assert "exit codes:" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "exit codes:" in printed
+    assert "  130  stopped by Ctrl-C, 143 by SIGTERM" in printed
+    assert ("  3    the source ended early" in printed) == (command == "track")
+    assert ("goturn track completes" in printed) == (command == "track")
 
 
 def test_version(capsys):
@@ -138,6 +149,11 @@ def test_version(capsys):
         (["track", "a.avi", "--start", "-1"], "'-1' is not a whole number from 0 on"),
         (["track", "a.avi", "--fps", "0"], "'0' is not a frame rate between 0 and 1000"),
         (["track", "a.avi", "--fps", "x"], "'x' is not a frame rate between 0 and 1000"),
+        (["track", "a.avi", "--device", "gpu"], "device must be one of auto, cpu, cuda, cuda:N"),
+        (["track", "a.avi", "--precision", "int3"], "invalid choice: 'int3'"),
+        (["convert", "a.h5", "b.caffemodel", "--names", "mine"], "invalid choice: 'mine'"),
+        (["convert", "a.h5", "b.caffemodel", "--fold-mean", "x"], "'x' is not a mean of pixels"),
+        (["convert", "a.h5", "b.caffemodel", "--fold-mean", "300"], "'300' is not a mean of"),
     ],
 )
 def test_what_argparse_refuses_is_exit_code_2(arguments, sentence, capsys):
@@ -150,6 +166,34 @@ def test_what_argparse_refuses_is_exit_code_2(arguments, sentence, capsys):
 def test_no_frames_is_a_usage_error(track, clip, capsys):
     assert track(clip, "--frames", 0) == 2
     assert error_of(capsys) == "--frames 0 leaves nothing to track; give at least 1"
+
+
+@pytest.mark.parametrize("outputs", [[], ["--csv", "b.csv"], ["--output", "pictures/"]])
+def test_a_rate_is_of_an_annotated_video(track, clip, capsys, outputs):
+    assert track(clip, "--fps", 10, *outputs) == 2
+    assert error_of(capsys) == (
+        "--fps is the rate of an annotated video; give --output FILE.mp4 or .avi"
+    )
+
+
+def test_rates_are_of_the_same_frames():
+    assert Timing(frames=3, tracking=1.0, overall=2.0).summary() == (
+        "3 frames, tracking 2.0 frames/s, overall 1.0 frames/s"
+    )
+    assert Timing(frames=1, overall=2.0).summary() == "1 frame"
+
+
+def test_overall_is_never_faster_than_tracking(track, clip, capsys, monkeypatch):
+    update = goturn.MultiTracker.update
+
+    def slow(tracker, frame):
+        time.sleep(0.05)
+        return update(tracker, frame)
+
+    monkeypatch.setattr(goturn.MultiTracker, "update", slow)
+    assert track(clip, "--frames", 2) == 0
+    rates = [float(rate) for rate in re.findall(r"([\d.]+) frames/s", capsys.readouterr().err)]
+    assert 20 >= rates[0] >= rates[1] > 0
 
 
 # -- tracking ----------------------------------------------------------------------------------
@@ -283,12 +327,14 @@ def test_sources_that_cannot_be_opened(track, tmp_path, capsys):
     assert error_of(capsys).startswith("camera 9999 cannot be opened")
     (tmp_path / "junk.mp4").write_bytes(b"junk" * 500)
     assert track(tmp_path / "junk.mp4") == 1
-    assert "junk.mp4 cannot be opened as a video" in error_of(capsys)
+    assert error_of(capsys).endswith("an mp4 that was cut short has lost its index")
 
 
 def test_weights_are_needed(clip, capsys, tmp_path):
-    assert main(["track", str(clip), "--box", START]) == 1
-    assert "no weights given, and none ship with this version" in error_of(capsys)
+    assert main(["track", str(clip), "--box", START]) == 2
+    assert error_of(capsys).startswith(
+        "no weights given, and none ship with this version of goturn; pass --weights FILE"
+    )
     missing = str(tmp_path / "none.h5")
     assert main(["track", str(clip), "--box", START, "--weights", missing]) == 1
     assert error_of(capsys) == f"{missing}: No such file or directory"
@@ -301,10 +347,10 @@ def test_a_failed_command_leaves_earlier_results(track, clip, tmp_path, capsys):
     result.write_text("precious\n")
     assert track(clip, "--csv", result, box="500,500,20,20") == 1
     assert "lies outside the 64x48 frame" in error_of(capsys)
-    assert track(clip, "--csv", result, "--device", "tpu") == 1
-    assert "device must be one of" in error_of(capsys)
-    assert track(clip, "--csv", result, "--precision", "int3") == 1
-    assert "precision must be one of" in error_of(capsys)
+    assert track(clip, "--csv", result, "--device", "cuda") == 1
+    assert error_of(capsys).startswith(
+        "this version of goturn has no CUDA kernels yet; use device 'cpu' (--device cpu)"
+    )
     assert result.read_text() == "precious\n"
 
 
@@ -314,13 +360,13 @@ def test_outputs_that_cannot_be_written_are_refused_first(track, clip, tmp_path,
     assert (
         error_of(capsys) == f"{folder / 'b.csv'}: the folder {folder} does not exist; make it first"
     )
-    assert track(clip, "--output", tmp_path / "out.gif") == 1
+    assert track(clip, "--output", tmp_path / "out.gif") == 2
     assert "an annotated video ends in .mp4 or .avi" in error_of(capsys)
     assert track(clip, "--mot", tmp_path) == 1
     assert error_of(capsys) == f"{tmp_path} is a folder; give the name of a file for the boxes"
-    assert track(clip, "--csv", tmp_path / "b", "--mot", tmp_path / "b") == 1
+    assert track(clip, "--csv", tmp_path / "b", "--mot", tmp_path / "b") == 2
     assert error_of(capsys) == "two outputs have the same name; give each its own"
-    assert track(clip, "--csv", "-", "--mot", "-") == 1
+    assert track(clip, "--csv", "-", "--mot", "-") == 2
     assert error_of(capsys) == "two outputs have the same name; give each its own"
     assert track(clip, "--output", f"{clip}/") == 1
     assert error_of(capsys) == f"{clip}/ is a file, not a folder for images"
@@ -329,15 +375,16 @@ def test_outputs_that_cannot_be_written_are_refused_first(track, clip, tmp_path,
 def test_what_is_read_is_never_overwritten(track, clip, weights, tmp_path, capsys):
     before = clip.read_bytes()
     (tmp_path / "link.avi").symlink_to(clip)
-    for name in (clip, tmp_path / "link.avi"):
-        assert track(clip, "--output", name) == 1
+    (tmp_path / "hard.avi").hardlink_to(clip)
+    for name in (clip, tmp_path / "link.avi", tmp_path / "hard.avi"):
+        assert track(clip, "--output", name) == 2
         assert "is read as input and writing it would destroy it" in error_of(capsys)
     assert clip.read_bytes() == before
-    assert track(clip, "--csv", weights) == 1
+    assert track(clip, "--csv", weights) == 2
     assert "goturn.h5 is read as input" in error_of(capsys)
     assert load(weights)
     folder = write_images(tmp_path / "seq" / "img", ["1.jpg", "2.jpg"])
-    assert track(tmp_path / "seq", "--output", f"{folder}/") == 1
+    assert track(tmp_path / "seq", "--output", f"{folder}/") == 2
     assert "img is read as input" in error_of(capsys)
 
 
@@ -354,8 +401,8 @@ def test_debug_shows_the_traceback(track, monkeypatch, tmp_path):
         track(tmp_path / "none.mp4")
 
 
-def test_errors_as_a_process_have_no_traceback(tmp_path):
-    child = process("track", tmp_path / "none.mp4", "--box", START)
+def test_errors_as_a_process_have_no_traceback(tmp_path, weights):
+    child = process("track", tmp_path / "none.mp4", "--box", START, "--weights", weights)
     out, err = child.communicate(timeout=60)
     assert child.returncode == 1
     assert out == ""
@@ -562,12 +609,77 @@ def test_convert_to_half_precision(weights, tmp_path):
         np.testing.assert_array_equal(after.parameters[name], value.astype(np.float16))
 
 
+def test_convert_to_caffe_and_back(weights, tmp_path, capsys):
+    out = tmp_path / "a.caffemodel"
+    assert main(["convert", weights, str(out)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"wrote {out} and {tmp_path / 'a.prototxt'}: ")
+    assert printed.err == (
+        "goturn: note: this network expects the mean 104, 117, 123, but cv2.TrackerGOTURN subtracts "
+        "128 from every channel; --fold-mean 128 compensates\n"
+    )
+    assert load(out).digest == load(weights).digest
+    assert main(["convert", str(out), str(tmp_path / "b.h5")]) == 0
+    assert load(tmp_path / "b.h5").digest == load(weights).digest
+
+
+def test_convert_folds_the_mean(weights, tmp_path, capsys):
+    out = tmp_path / "a.caffemodel"
+    assert main(["convert", weights, str(out), "--fold-mean", "128"]) == 0
+    assert capsys.readouterr().err == ""
+    before, after = load(weights), load(out)
+    assert after.architecture.preprocessing.mean == (128, 128, 128)
+    sums = before.parameters["conv1/weight"].sum(axis=(2, 3), dtype=np.float64)
+    expected = before.parameters["conv1/bias"] + sums @ (24, 11, 5)
+    np.testing.assert_allclose(after.parameters["conv1/bias"], expected, rtol=1e-5, atol=1e-5)
+    # What is folded already needs no note, and another mean does.
+    assert main(["convert", str(out), str(tmp_path / "b.caffemodel")]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["convert", weights, str(out), "--fold-mean", "100"]) == 0
+    assert "expects the mean 100, 100, 100, but" in capsys.readouterr().err
+
+
+def test_convert_to_the_authors_names(weights, tmp_path, capsys):
+    out = tmp_path / "a.caffemodel"
+    assert main(["convert", weights, str(out), "--names", "authors"]) == 0
+    assert capsys.readouterr().err == ""
+    assert 'name: "conv1_p"' in out.with_suffix(".prototxt").read_text()
+    assert load(out).origin == "a.caffemodel, a Caffe file with the authors' layer names"
+
+
+def test_convert_never_overwrites_what_it_reads(weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = Path("a.h5")
+    model.write_bytes(Path(weights).read_bytes())
+    Path("link.h5").symlink_to(model)
+    Path("hard.h5").hardlink_to(model)
+    Path("b.prototxt").write_bytes(model.read_bytes())
+    outputs = ["a.h5", str(tmp_path / "a.h5"), f"../{tmp_path.name}/a.h5", "link.h5", "hard.h5"]
+    for source, out, named in [
+        *(("a.h5", out, out) for out in outputs),
+        ("link.h5", "a.h5", "a.h5"),
+        ("b.prototxt", "b.caffemodel", "b.prototxt"),
+    ]:
+        assert main(["convert", source, out]) == 2
+        assert error_of(capsys) == (
+            f"{named} is read as input and writing it would destroy it; give another name"
+        )
+    assert model.read_bytes() == Path("b.prototxt").read_bytes() == Path(weights).read_bytes()
+    assert Path("link.h5").is_symlink()
+    assert not Path("b.caffemodel").exists()
+
+
 def test_convert_refuses(weights, tmp_path, capsys):
     assert main(["convert", weights, str(tmp_path / "a.caffemodel"), "--precision", "fp16"]) == 2
     assert "--precision fp16 is for .h5 alone" in error_of(capsys)
+    for option in (("--names", "authors"), ("--fold-mean", "0")):
+        assert main(["convert", weights, str(tmp_path / "a.h5"), *option]) == 2
+        assert error_of(capsys) == (
+            f"{option[0]} is for .caffemodel alone; {tmp_path / 'a.h5'} is not one"
+        )
     assert main(["convert", weights, str(tmp_path / "no" / "a.h5")]) == 1
     assert "does not exist; make it first" in error_of(capsys)
-    assert main(["convert", weights, str(tmp_path / "a.pth")]) == 1
+    assert main(["convert", weights, str(tmp_path / "a.pth")]) == 2
     assert "must end in .h5 or .caffemodel" in error_of(capsys)
     assert main(["convert", str(tmp_path / "none.h5"), str(tmp_path / "a.h5")]) == 1
     assert error_of(capsys) == f"{tmp_path / 'none.h5'}: No such file or directory"

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import types
+from dataclasses import replace
 
 import cv2
 import h5py
@@ -17,8 +18,9 @@ import goturn
 from goturn import info
 from goturn.cli import main
 from goturn.info import gather, render
+from goturn.ops import devices
 from goturn.ops.devices import CudaDevice, CudaStatus
-from goturn.weights import random_weights, save
+from goturn.weights import random_weights, save, save_caffemodel
 from networks import tiny
 
 KEYS = {
@@ -108,7 +110,7 @@ READY = CudaStatus(
                 "built with CUDA 12.9 for 90-real, 120-virtual",
                 "up to CUDA 13.0",
                 "cuda:0 NVIDIA H100, 80 GiB, compute 9.0; cuda:1 RTX 2080, 8 GiB, compute 7.5",
-                "a GPU is there, but this version has no kernels for it yet",
+                devices.NO_KERNELS,
             ),
         ),
     ],
@@ -121,18 +123,70 @@ def test_the_cases_of_cuda_are_told_apart(monkeypatch, status, expected):
     assert tuple(lines[name] for name in names) == expected
 
 
-def test_weights_are_described_by_their_digest(tmp_path, capsys):
-    weights = random_weights(tiny(), 3)
-    save(weights, tmp_path / "w.h5")
-    described = gather(tmp_path / "w.h5")["weights"]
+def test_whatever_is_missing_the_report_says_that_there_are_no_kernels(capsys):
+    assert main(["info"]) == 0
+    line = re.search(r"^CUDA  +(.*)$", capsys.readouterr().out, re.MULTILINE)[1]
+    assert line.startswith("this version of goturn has no CUDA kernels yet; use device 'cpu'")
+    assert gather()["cuda"]["problem"] == line
+
+
+def test_weights_are_described(tmp_path, capsys):
+    architecture = tiny(mean=(1.5, 2, 3), colour_order="RGB", context_factor=2.5, output_scale=22.7)
+    weights = random_weights(architecture, 3)
+    path = tmp_path / "w.h5"
+    save(weights, path)
+    described = gather(path)["weights"]
     assert described == {
-        "file": str(tmp_path / "w.h5"),
-        "sha256": weights.digest,
-        "parameters": weights.architecture.parameter_count,
+        "file": str(path),
+        "digest": weights.digest,
         "origin": "random, seed 3",
+        "parameters": architecture.parameter_count,
+        "fc_widths": {"fc6": 16, "fc7": 16, "fc8": 4},
+        "shared_towers": True,
+        "pool_lrn_order": "pool_lrn",
+        "input_size": 35,
+        "mean": [1.5, 2, 3],
+        "colour_order": "RGB",
+        "context_factor": 2.5,
+        "output_scale": 22.7,
     }
-    assert main(["info", "--weights", str(tmp_path / "w.h5")]) == 0
-    assert f"SHA-256 {weights.digest}; random, seed 3" in capsys.readouterr().out
+    with h5py.File(path) as file:
+        stored = file.attrs["digest"]
+        assert described["digest"] == (stored.decode() if isinstance(stored, bytes) else stored)
+    assert main(["info", "--weights", str(path)]) == 0
+    printed = capsys.readouterr().out
+    lines = dict(re.split(r" {2,}", line, maxsplit=1) for line in printed.splitlines())
+    assert {name: lines[name] for name in list(lines)[-8:]} == {
+        "weights": str(path),
+        "origin": "random, seed 3",
+        "digest": f"SHA-256 {weights.digest} (of architecture and tensors, not of the file)",
+        "parameters": f"{architecture.parameter_count:,}",
+        "towers": "shared, pool before LRN (CaffeNet)",
+        "fc layers": "fc6 16, fc7 16, fc8 4",
+        "input": "35x35 RGB, mean 1.5, 2, 3, of a window 2.5 times the box",
+        "output": "22.7 units across that window",
+    }
+    assert main(["info", "--json", "--weights", str(path)]) == 0
+    assert json.loads(capsys.readouterr().out)["weights"] == described
+
+
+def test_converted_weights_say_where_they_come_from(tmp_path, capsys):
+    made = random_weights(tiny(shared_towers=False, pool_first=False), 3)
+    save_caffemodel(made, tmp_path / "theirs.caffemodel")
+    assert main(["convert", str(tmp_path / "theirs.caffemodel"), str(tmp_path / "ours.h5")]) == 0
+    lines = lines_of(gather(tmp_path / "ours.h5"))
+    assert lines["origin"] == "theirs.caffemodel, a Caffe file with OpenCV's layer names"
+    assert lines["towers"] == "separate, LRN before pool (AlexNet)"
+
+
+def test_an_origin_cannot_command_the_terminal(tmp_path):
+    made = replace(random_weights(tiny(), 3), origin="a\x1b[2J\nweights  forged")
+    save(made, tmp_path / "w.h5")
+    lines = render(gather(tmp_path / "w.h5")).splitlines()
+    assert [line for line in lines if line.startswith("weights")] == [
+        f"weights      {tmp_path / 'w.h5'}"
+    ]
+    assert lines[-7].endswith("a [2J weights  forged")
 
 
 def test_weights_that_cannot_be_read(tmp_path, capsys):

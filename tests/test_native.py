@@ -6,6 +6,8 @@ import ctypes
 import importlib
 import os
 import re
+import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -268,6 +270,14 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
     return pretend
 
 
+def besides(status: devices.CudaStatus) -> str:
+    """What the machine lacks, behind the sentence that there are no kernels yet."""
+    assert status.problem is not None
+    first, _, more = status.problem.partition("; for a version that has them: ")
+    assert first == devices.NO_KERNELS
+    return more
+
+
 def test_cuda_in_order(machine: Any) -> None:
     status = machine(FakeDriver())
     assert status.problem is None
@@ -285,8 +295,9 @@ def test_no_driver(machine: Any) -> None:
     status = machine(None)
     assert (status.built, status.driver_version, status.devices) == (True, None, ())
     assert status.problem == (
-        "no NVIDIA driver was found (libcuda.so.1 cannot be loaded); install one, or use "
-        "device='cpu'"
+        "this version of goturn has no CUDA kernels yet; use device 'cpu' (--device cpu), with which "
+        "nothing need be installed; for a version that has them: no NVIDIA driver was found "
+        "(libcuda.so.1 cannot be loaded); install one"
     )
 
 
@@ -294,20 +305,20 @@ def test_no_driver(machine: Any) -> None:
 def test_driver_without_gpu(machine: Any, driver: FakeDriver) -> None:
     status = machine(driver)
     assert (status.driver_version, status.devices) == ((13, 0), ())
-    assert status.problem.startswith("the NVIDIA driver sees no GPU; see whether nvidia-smi does")
+    assert besides(status).startswith("the NVIDIA driver sees no GPU; see whether nvidia-smi does")
 
 
 def test_driver_that_fails(machine: Any) -> None:
     status = machine(FakeDriver(status=803))
     assert status.devices == ()
-    assert status.problem.startswith("the NVIDIA driver does not start (text of 803, code 803);")
+    assert besides(status).startswith("the NVIDIA driver does not start (text of 803, code 803);")
 
 
 def test_gpu_but_no_module(machine: Any) -> None:
     status = machine(FakeDriver(), module=None)
     assert (status.built, status.cuda_version, status.architectures) == (False, None, ())
     assert len(status.devices) == 2
-    assert status.problem.startswith("goturn was built without CUDA; with nvcc on PATH rebuild it")
+    assert besides(status).startswith("goturn was built without CUDA; with nvcc on PATH rebuild it")
 
 
 def test_module_that_cannot_be_loaded(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,7 +328,7 @@ def test_module_that_cannot_be_loaded(machine: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(importlib, "import_module", broken)
     status = machine(FakeDriver())
     assert not status.built
-    assert status.problem.startswith(
+    assert besides(status).startswith(
         "goturn's CUDA module cannot be imported (undefined symbol: f); rebuild it"
     )
 
@@ -334,15 +345,38 @@ def test_driver_against_the_module_s_cuda(
     if fits:
         assert status.problem is None
     else:
-        assert status.problem.startswith(
+        assert besides(status).startswith(
             f"the NVIDIA driver supports CUDA 12.9 but goturn was compiled with CUDA 13.{minor};"
         )
 
 
 def test_get_ops_tells_what_is_missing(machine: Any) -> None:
     machine(None)
-    with pytest.raises(RuntimeError, match="no NVIDIA driver was found"):
+    with pytest.raises(RuntimeError, match=r"^this version .* no NVIDIA driver was found"):
         get_ops("cuda")
+    machine(FakeDriver())
+    with pytest.raises(RuntimeError) as caught:
+        get_ops("cuda:1")
+    assert str(caught.value) == devices.NO_KERNELS
+
+
+def test_a_build_without_a_compiler_says_what_to_install(tmp_path: Path) -> None:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    cmake, ninja = shutil.which("cmake", path=path), shutil.which("ninja", path=path)
+    if cmake is None or ninja is None:
+        pytest.skip("cmake and ninja are not installed")
+    source = Path(__file__).parent.parent
+    done = subprocess.run(
+        [cmake, "-S", source, "-B", tmp_path, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"],
+        env={**os.environ, "CXX": "/nowhere/g++"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "goturn needs a C++17 compiler" in done.stderr
+    assert "apt-get install g++" in done.stderr
+    assert done.stderr.count("CMake Error") == 1
 
 
 def test_thread_count_is_the_affinity(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,6 +141,16 @@ def test_what_is_no_video_is_refused(tmp_path, content):
         open_source(path)
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "A.MOV", "a.m4v", "a.avi"])
+def test_an_mp4_cut_short_is_told_apart_from_the_unknown(tmp_path, name):
+    path = cut(write_video(tmp_path / "a.mp4", 60), 0.5).rename(tmp_path / name)
+    with pytest.raises(ValueError, match="is damaged or of an unknown format") as caught:
+        open_source(path)
+    told = str(caught.value).partition("unknown format")[2]
+    kind = name[2:].lower()
+    assert told == ("" if kind == "avi" else f"; an {kind} that was cut short has lost its index")
+
+
 def test_a_video_without_frames_is_refused(tmp_path):
     path = cut(write_video(tmp_path / "a.avi", 60), 0.02)
     with pytest.raises(
@@ -507,6 +517,26 @@ def test_several_objects_have_colours_and_numbers():
     plate = (slice(40, 57), slice(20, 30))
     assert (alone[plate] == 128).all()
     assert (both[plate] == COLOURS[0]).all(axis=2).sum() > 60
+
+
+def test_numbers_of_overlapping_boxes_do_not_hide_each_other():
+    frame = np.full((200, 200, 3), 128, np.uint8)
+    box = Box(60, 60, 80, 80)
+    alone = draw_boxes(frame, {0: box, 1: Box(0, 190, 1, 1)})
+    plate_area = (alone[:58] == COLOURS[0]).all(axis=2).sum()  # the plate above box 0
+    assert plate_area > 60
+    drawn = draw_boxes(frame, dict.fromkeys(range(8), box))
+    border = 4 * 80
+    for key in range(8):
+        area = (drawn == COLOURS[key]).all(axis=2).sum()
+        assert plate_area * 0.8 < area < plate_area * 1.2 + border, key
+
+
+def test_numbers_stay_in_the_frame():
+    frame = np.full((60, 60, 3), 128, np.uint8)
+    drawn = draw_boxes(frame, {0: Box(0, 0, 60, 60), 1: Box(0, 0, 60, 60), 2: Box(50, -9, 30, 90)})
+    for key in range(3):
+        assert (drawn == COLOURS[key]).all(axis=2).sum() > 60, key
 
 
 @pytest.mark.parametrize("size", [(1, 1), (30, 20), (4000, 3000)])

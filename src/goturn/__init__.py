@@ -9,9 +9,8 @@
     box = tracker.update(next_frame)
 """
 
-from __future__ import annotations
-
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
+from importlib.metadata import version as _version
 
 from goturn.box import Box
 from goturn.network import Network
@@ -21,6 +20,6 @@ from goturn.weights import Weights
 __all__ = ["Box", "MultiTracker", "Network", "Tracker", "Weights", "__version__"]
 
 try:
-    __version__ = version("goturn")
-except PackageNotFoundError:  # imported from a source tree that was never installed
+    __version__ = _version("goturn")
+except _PackageNotFoundError:  # imported from a source tree that was never installed
     __version__ = "0+unknown"

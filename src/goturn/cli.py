@@ -21,11 +21,15 @@ exit codes:
   0    done
   1    error: one sentence on standard error says which
   2    the command line cannot be used as given
-  3    the source ended early (cut short, or an image that cannot be read); boxes so far are kept
-  130  stopped by Ctrl-C, 143 by SIGTERM; goturn track completes its outputs first
+{track}  130  stopped by Ctrl-C, 143 by SIGTERM{completes}
   141  the reader of standard output has gone
 
 GOTURN_DEBUG=1 in the environment shows the traceback of an error."""
+
+#: The exit code that only ``goturn track`` has.
+ENDED_EARLY_LINE = """\
+  3    the source ended early (cut short, or an image that cannot be read); boxes so far are kept
+"""
 
 #: Subcommand, its module, one line about it.
 COMMANDS = (
@@ -40,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="goturn",
         description="GOTURN: tracks any object from one box, with one forward pass a frame.",
-        epilog=EPILOG,
+        epilog=_epilog(of_track=True),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"goturn {goturn.__version__}")
@@ -50,12 +54,20 @@ def build_parser() -> argparse.ArgumentParser:
             name,
             help=line,
             description=module.DESCRIPTION,
-            epilog=EPILOG,
+            epilog=_epilog(of_track=module is track),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     return parser
+
+
+def _epilog(*, of_track: bool) -> str:
+    """What ends a help text; exit codes that only ``goturn track`` has, where it is meant too."""
+    return EPILOG.format(
+        track=ENDED_EARLY_LINE if of_track else "",
+        completes="; goturn track completes its outputs first" if of_track else "",
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import goturn
-from goturn.ops.devices import cuda_status, thread_count
+from goturn.ops.devices import NO_KERNELS, cuda_status, thread_count
 
 
 def gather(weights: str | os.PathLike[str] | None = None) -> dict[str, Any]:
@@ -63,8 +63,8 @@ def render(report: Mapping[str, Any]) -> str:
         "CUDA module": _cuda_module_text(cuda),
         "CUDA driver": f"up to CUDA {cuda['driver']}" if cuda["driver"] else "none",
         "GPUs": _devices_text(cuda),
-        "CUDA": cuda["problem"] or "a GPU is there, but this version has no kernels for it yet",
-        "weights": _weights_text(report["weights"]),
+        "CUDA": cuda["problem"],
+        **_weights_lines(report["weights"]),
     }
     width = max(map(len, lines)) + 2
     return "\n".join(f"{name:<{width}}{text}" for name, text in lines.items())
@@ -132,7 +132,7 @@ def _cuda() -> dict[str, Any]:
             }
             for device in status.devices
         ],
-        "problem": status.problem,
+        "problem": status.problem or NO_KERNELS,
     }
 
 
@@ -140,11 +140,21 @@ def _weights(path: str | os.PathLike[str]) -> dict[str, Any]:
     from goturn.weights import load
 
     weights = load(path)
+    architecture = weights.architecture
+    p = architecture.preprocessing
     return {
         "file": os.fspath(path),
-        "sha256": weights.digest,
-        "parameters": weights.architecture.parameter_count,
+        "digest": weights.digest,
         "origin": weights.origin,
+        "parameters": architecture.parameter_count,
+        "fc_widths": {layer.name: layer.features for layer in architecture.head},
+        "shared_towers": architecture.shared_towers,
+        "pool_lrn_order": architecture.pool_lrn_order,
+        "input_size": p.input_size,
+        "mean": list(p.mean),
+        "colour_order": p.colour_order,
+        "context_factor": p.context_factor,
+        "output_scale": p.output_scale,
     }
 
 
@@ -173,11 +183,31 @@ def _devices_text(cuda: Mapping[str, Any]) -> str:
     return "; ".join(devices) or "none"
 
 
-def _weights_text(weights: Mapping[str, Any] | None) -> str:
+_ORDERS = {
+    "pool_lrn": "pool before LRN (CaffeNet)",
+    "lrn_pool": "LRN before pool (AlexNet)",
+    "none": "no LRN",
+}
+
+
+def _weights_lines(weights: Mapping[str, Any] | None) -> dict[str, str]:
     if weights is None:
-        return "none given"
-    origin = f"; {weights['origin']}" if weights["origin"] else ""
-    return (
-        f"{weights['file']}, {weights['parameters']:,} parameters, "
-        f"SHA-256 {weights['sha256']}{origin}"
-    )
+        return {"weights": "none given"}
+    towers = "shared" if weights["shared_towers"] else "separate"
+    return {
+        "weights": weights["file"],
+        "origin": _printable(weights["origin"]) or "unknown",
+        "digest": f"SHA-256 {weights['digest']} (of architecture and tensors, not of the file)",
+        "parameters": f"{weights['parameters']:,}",
+        "towers": f"{towers}, {_ORDERS[weights['pool_lrn_order']]}",
+        "fc layers": ", ".join(f"{name} {width}" for name, width in weights["fc_widths"].items()),
+        "input": f"{weights['input_size']}x{weights['input_size']} {weights['colour_order']}, "
+        f"mean {', '.join(f'{value:g}' for value in weights['mean'])}, "
+        f"of a window {weights['context_factor']:g} times the box",
+        "output": f"{weights['output_scale']:g} units across that window",
+    }
+
+
+def _printable(text: str) -> str:
+    """Text from a file as one line that a terminal only shows."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -10,6 +10,10 @@ import numpy as np
 from goturn.box import Box
 
 Colour = tuple[int, int, int]
+Corners = tuple[tuple[int, int], tuple[int, int]]
+
+#: Left, top, width, height of a label, pixels.
+Plate = tuple[int, int, int, int]
 
 #: One colour an object, BGR: bright, far apart in hue, and told apart by most colour-blind people.
 COLOURS: tuple[Colour, ...] = (
@@ -30,7 +34,8 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 def draw_boxes(frame: np.ndarray, boxes: Mapping[int, Box]) -> np.ndarray:
     """A copy of ``frame`` with each object's box, and its number where there are several.
 
-    Lines and text grow with the frame.  A dark rim keeps the box visible on any ground.
+    Lines and text grow with the frame.  A dark rim keeps the box visible on any ground.  Numbers are
+    set where they hide no other.
 
     Args:
         frame: (H, W, 3) uint8 BGR; not changed.
@@ -39,16 +44,21 @@ def draw_boxes(frame: np.ndarray, boxes: Mapping[int, Box]) -> np.ndarray:
     drawn: np.ndarray = frame.copy()
     thickness = max(1, round(max(frame.shape[:2]) / 400))
     for key, box in boxes.items():
-        colour = COLOURS[key % len(COLOURS)]
         corners = _corners(box, frame)
         cv2.rectangle(drawn, *corners, _DARK, thickness + 2)
-        cv2.rectangle(drawn, *corners, colour, thickness)
-        if len(boxes) > 1:
-            _draw_label(drawn, str(key), corners[0], colour, thickness)
+        cv2.rectangle(drawn, *corners, _colour(key), thickness)
+    taken: list[Plate] = []
+    if len(boxes) > 1:
+        for key, box in boxes.items():
+            taken.append(_draw_label(drawn, key, _corners(box, frame), thickness, taken))
     return drawn
 
 
-def _corners(box: Box, frame: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]]:
+def _colour(key: int) -> Colour:
+    return COLOURS[key % len(COLOURS)]
+
+
+def _corners(box: Box, frame: np.ndarray) -> Corners:
     """First and last pixel of the box, kept close to the frame: OpenCV draws with 32-bit numbers."""
     height, width = frame.shape[:2]
     x1, y1, x2, y2 = box.xyxy
@@ -59,15 +69,42 @@ def _corners(box: Box, frame: np.ndarray) -> tuple[tuple[int, int], tuple[int, i
 
 
 def _draw_label(
-    image: np.ndarray, text: str, corner: tuple[int, int], colour: Colour, thickness: int
-) -> None:
-    """``text`` on a plate of the object's colour: above the box, or inside it at the frame's top."""
+    image: np.ndarray, key: int, corners: Corners, thickness: int, taken: Sequence[Plate]
+) -> Plate:
+    """An object's number on a plate of its colour, beside its box; gives the plate."""
     scale = 0.45 * thickness
-    (width, height), below = cv2.getTextSize(text, _FONT, scale, thickness)
+    (width, height), below = cv2.getTextSize(str(key), _FONT, scale, thickness)
     pad = 2 * thickness
-    plate_width, plate_height = width + 2 * pad, height + below + 2 * pad
-    left = min(max(corner[0], 0), max(0, image.shape[1] - plate_width))
-    top = corner[1] - plate_height if corner[1] >= plate_height else max(corner[1], 0)
-    cv2.rectangle(image, (left, top), (left + plate_width, top + plate_height), colour, cv2.FILLED)
+    size = (width + 2 * pad, height + below + 2 * pad)
+    left, top = _free_place(size, corners, image, taken)
+    last = (left + size[0] - 1, top + size[1] - 1)
+    cv2.rectangle(image, (left, top), last, _colour(key), cv2.FILLED)
     origin = (left + pad, top + pad + height)
-    cv2.putText(image, text, origin, _FONT, scale, _DARK, thickness, cv2.LINE_AA)
+    cv2.putText(image, str(key), origin, _FONT, scale, _DARK, thickness, cv2.LINE_AA)
+    return (left, top, *size)
+
+
+def _free_place(
+    size: tuple[int, int], corners: Corners, image: np.ndarray, taken: Sequence[Plate]
+) -> tuple[int, int]:
+    """Left and top of a label where it hides no other, else of the first place.
+
+    Places, in order: above the box, inside it at the top, inside at the bottom, below; each at the left
+    edge, then at the right.  Where the frame ends they move into it.
+    """
+    (x1, y1), (x2, y2) = corners
+    width, height = size
+    right, bottom = max(0, image.shape[1] - width), max(0, image.shape[0] - height)
+    tops = (y1 - height if y1 >= height else y1, y1, y2 + 1 - height, y2 + 1)
+    places = [
+        (min(max(left, 0), right), min(max(top, 0), bottom))
+        for top in tops
+        for left in (x1, x2 + 1 - width)
+    ]
+    free = (place for place in places if not any(_overlap((*place, *size), o) for o in taken))
+    return next(free, places[0])
+
+
+def _overlap(a: Plate, b: Plate) -> bool:
+    """Whether two plates share a pixel."""
+    return all(a[i] < b[i] + b[i + 2] and b[i] < a[i] + a[i + 2] for i in (0, 1))

@@ -29,6 +29,9 @@ IMAGE_SUFFIXES = frozenset(
     {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
 
+#: Extensions (lower case) of videos whose index is at the end, as a rule: cut short they say nothing.
+INDEXED_SUFFIXES = frozenset({".mp4", ".m4v", ".mov"})
+
 #: Largest image file that is read, bytes: beyond any picture, and bounds what a stray file can take.
 MAX_IMAGE_BYTES = 1 << 28
 
@@ -312,4 +315,8 @@ def _not_opened(name: str, target: int | str, live: bool) -> Exception:
         )
     if live:
         return RuntimeError(f"{name}: the stream cannot be opened")
-    return ValueError(f"{name} cannot be opened as a video; it is damaged or of an unknown format")
+    sentence = f"{name} cannot be opened as a video; it is damaged or of an unknown format"
+    suffix = Path(name).suffix.lower()
+    if suffix in INDEXED_SUFFIXES:
+        sentence += f"; an {suffix[1:]} that was cut short has lost its index"
+    return ValueError(sentence)

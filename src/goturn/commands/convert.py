@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from goturn.commands.exits import DONE, UsageError
+from goturn.commands.files import check_not_overwritten
+from goturn.commands.values import mean_argument
+
+if TYPE_CHECKING:
+    from goturn.weights import Weights
 
 DESCRIPTION = """\
 Converts weights: reads goturn's .h5, Caffe's .caffemodel and Caffe's HDF5 snapshots, told apart by
-their content; writes .h5, or .caffemodel with a .prototxt beside it, by the extension of OUT."""
+their content; writes .h5, or .caffemodel with a .prototxt beside it, by the extension of OUT.
+Existing files are overwritten, except IN."""
+
+#: What ``cv2.TrackerGOTURN`` subtracts from every channel, whatever the network.
+OPENCV_MEAN = 128.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="fp32",
         help="how .h5 stores the values; fp16 takes half the space and rounds them",
     )
+    parser.add_argument(
+        "--names",
+        choices=("opencv", "authors"),
+        help="whose layer names .caffemodel has; opencv if not given",
+    )
+    parser.add_argument(
+        "--fold-mean",
+        type=mean_argument,
+        metavar="MEAN",
+        help="for .caffemodel: change the first convolution's bias so that the network expects this "
+        "mean on every channel; 128 for cv2.TrackerGOTURN",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,20 +53,55 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UsageError, OSError, ValueError: with a sentence for the user.
     """
-    from goturn.weights import convert, load, save
+    from goturn.weights import load, save, save_caffemodel
 
     destination = Path(args.destination)
+    _check_options(args, destination)
+    written = [destination]
+    if destination.suffix == ".caffemodel":
+        written.append(destination.with_suffix(".prototxt"))
+    check_not_overwritten(written, [Path(args.source)])
     if not destination.parent.is_dir():
         raise FileNotFoundError(
             f"{destination}: the folder {destination.parent} does not exist; make it first"
         )
-    if args.precision == "fp32":
-        weights = convert(args.source, destination)
-    elif destination.suffix != ".h5":
-        raise UsageError(f"--precision {args.precision} is for .h5 alone; {destination} is not one")
-    else:
-        weights = load(args.source)
+    weights = load(args.source)
+    if destination.suffix == ".h5":
         save(weights, destination, precision=args.precision)
+    else:
+        names = args.names or "opencv"
+        save_caffemodel(weights, destination, names=names, fold_mean=args.fold_mean)
+        if names == "opencv":
+            _tell_mean(weights, args.fold_mean)
     count = weights.architecture.parameter_count
-    print(f"wrote {destination}: {count:,} parameters, {destination.stat().st_size / 1e6:.1f} MB")
+    print(
+        f"wrote {' and '.join(map(str, written))}: {count:,} parameters, "
+        f"{destination.stat().st_size / 1e6:.1f} MB"
+    )
     return DONE
+
+
+def _check_options(args: argparse.Namespace, destination: Path) -> None:
+    """Refuses options that the format to be written does not have."""
+    suffix = destination.suffix
+    if suffix not in (".h5", ".caffemodel"):
+        raise UsageError(
+            f"{destination}: cannot write {suffix or 'a file without extension'}; "
+            "the name must end in .h5 or .caffemodel"
+        )
+    if args.precision != "fp32" and suffix != ".h5":
+        raise UsageError(f"--precision {args.precision} is for .h5 alone; {destination} is not one")
+    for option, value in (("--names", args.names), ("--fold-mean", args.fold_mean)):
+        if value is not None and suffix != ".caffemodel":
+            raise UsageError(f"{option} is for .caffemodel alone; {destination} is not one")
+
+
+def _tell_mean(weights: Weights, folded: float | None) -> None:
+    """Says so where the written network's mean is not the one that OpenCV's tracker subtracts."""
+    mean = weights.architecture.preprocessing.mean if folded is None else (folded,) * 3
+    if set(mean) != {OPENCV_MEAN}:
+        print(
+            f"goturn: note: this network expects the mean {', '.join(f'{m:g}' for m in mean)}, but "
+            "cv2.TrackerGOTURN subtracts 128 from every channel; --fold-mean 128 compensates",
+            file=sys.stderr,
+        )

@@ -8,14 +8,16 @@ import json
 from goturn.commands.exits import DONE
 
 DESCRIPTION = """\
-Prints the versions of goturn and what it uses, what of it is compiled, the CPU and the GPUs, and the
-digest of a weights file: what a report of a problem should contain."""
+Prints the versions of goturn and what it uses, what of it is compiled, the CPU and the GPUs, and with
+--weights what a weights file holds: what a report of a problem should contain."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``goturn info``."""
     parser.add_argument("--json", action="store_true", help="as one JSON object")
-    parser.add_argument("--weights", metavar="FILE", help="a weights file to describe")
+    parser.add_argument(
+        "--weights", metavar="FILE", help="weights to describe: layers, preprocessing, digest"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from goturn.box import Box, as_box
+from goturn.box import Box
 from goturn.commands.exits import DONE, ENDED_EARLY, SIGNAL_BASE, UsageError, stop_on_signal
+from goturn.commands.files import check_not_overwritten
+from goturn.commands.values import box_argument, count_argument, device_argument, rate_argument
+from goturn.network import PRECISIONS
 
 if TYPE_CHECKING:
     from goturn.outputs import Output
@@ -25,37 +28,6 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Tracks what is in --box of the first frame through a video, a camera or a folder of images.
 Without --output, --csv, --mot, --jsonl and --show the boxes go to standard output as CSV."""
-
-
-def box_argument(text: str) -> Box:
-    """``x,y,w,h`` as a Box."""
-    try:
-        box = as_box([float(part) for part in text.split(",")])
-    except ValueError:
-        box = Box(0, 0, 0, 0)
-    if box.w <= 0 or box.h <= 0:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a box; give four numbers x,y,w,h in pixels, w and h above 0"
-        )
-    return box
-
-
-def count_argument(text: str) -> int:
-    """A whole number from 0 on."""
-    if not text.isascii() or not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
-    return int(text)
-
-
-def rate_argument(text: str) -> float:
-    """Frames per second, above 0."""
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate <= 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a frame rate between 0 and 1000")
-    return rate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,8 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "each further object; without it a window opens to draw one",
     )
     parser.add_argument("--weights", metavar="FILE", help="weights, in any format goturn reads")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or reference")
-    parser.add_argument("--precision", default="fp32", help="fp32 (default), or one the device has")
+    parser.add_argument(
+        "--device",
+        type=device_argument,
+        default="auto",
+        help="auto (default), cpu, cuda, cuda:N or reference",
+    )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="of the numbers computed with"
+    )
     outputs = parser.add_argument_group("outputs (existing files are overwritten)")
     outputs.add_argument(
         "--output", metavar="FILE", help="annotated video, .mp4 or .avi; ending in /: JPEG images"
@@ -109,12 +88,17 @@ def run(args: argparse.Namespace) -> int:
 
     if args.frames == 0:
         raise UsageError("--frames 0 leaves nothing to track; give at least 1")
+    if args.weights is None:
+        raise UsageError(
+            "no weights given, and none ship with this version of goturn; pass --weights FILE (the "
+            "README's section on weights says where such files come from)"
+        )
     needs_screen = "--show" if args.show else None if args.box else "drawing a box"
     if needs_screen:
         _check_screen(needs_screen)
     check_outputs(args)
     with open_source(args.source, start=args.start) as source:
-        check_not_overwritten(args, source)
+        check_not_overwritten(output_paths(args), input_paths(args, source))
         tracker = MultiTracker(args.weights, device=args.device, precision=args.precision)
         return track(args, source, tracker)
 
@@ -138,13 +122,18 @@ def check_outputs(args: argparse.Namespace) -> None:
     """Refuses outputs that could not be written, before any work is done.
 
     Raises:
-        FileNotFoundError, ValueError, IsADirectoryError: with a sentence.
+        UsageError, FileNotFoundError, ValueError, IsADirectoryError: with a sentence.
     """
     from goturn.outputs import check_video_suffix, is_image_folder
 
     folder = args.output is not None and is_image_folder(args.output)
+    if args.fps is not None and (args.output is None or folder):
+        raise UsageError("--fps is the rate of an annotated video; give --output FILE.mp4 or .avi")
     if args.output is not None and not folder:
-        check_video_suffix(args.output)
+        try:
+            check_video_suffix(args.output)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
     paths = output_paths(args)
     for path in paths:
         if not path.parent.is_dir():
@@ -158,45 +147,38 @@ def check_outputs(args: argparse.Namespace) -> None:
         raise ValueError(f"{args.output} is a file, not a folder for images")
     to_stdout = [name for name in (args.csv, args.mot, args.jsonl) if name == "-"]
     if len({path.resolve() for path in paths}) < len(paths) or len(to_stdout) > 1:
-        raise ValueError("two outputs have the same name; give each its own")
+        raise UsageError("two outputs have the same name; give each its own")
 
 
-def check_not_overwritten(args: argparse.Namespace, source: Source) -> None:
-    """Refuses outputs that would overwrite what is read.
-
-    Raises:
-        ValueError: with a sentence.
-    """
+def input_paths(args: argparse.Namespace, source: Source) -> list[Path]:
+    """The files that are read, and the folders of images."""
     from goturn.video import ImageSource
 
-    inputs = {path.resolve() for path in source.paths}
+    paths = [*source.paths, Path(args.weights)]
     if isinstance(source, ImageSource):
-        inputs |= {path.parent for path in inputs}
-    if args.weights is not None:
-        inputs.add(Path(args.weights).resolve())
-    for path in output_paths(args):
-        if path.resolve() in inputs:
-            raise ValueError(
-                f"{path} is read as input and writing it would destroy it; give another name"
-            )
+        paths += {path.resolve().parent for path in source.paths}
+    return paths
 
 
 @dataclass
 class Timing:
-    """How long a run took, seconds."""
+    """How long a run took, seconds: all frames but the first, whose box is given."""
 
     frames: int = 0
+    """The first included."""
     tracking: float = 0.0
-    """Spent in the tracker's updates: one for each frame but the first."""
+    """Spent in the tracker's updates."""
     overall: float = 0.0
+    """From the first frame's being written to the outputs' being closed."""
 
     def summary(self) -> str:
-        """Frames and rates in one line."""
+        """Frames and rates in one line; both rates are of the frames tracked, all but the first."""
         text = f"{self.frames} frame{'s' if self.frames != 1 else ''}"
         if self.frames > 1:
+            tracked = self.frames - 1
             text += (
-                f", tracking {(self.frames - 1) / max(self.tracking, 1e-9):.1f} frames/s, "
-                f"overall {self.frames / max(self.overall, 1e-9):.1f} frames/s"
+                f", tracking {tracked / max(self.tracking, 1e-9):.1f} frames/s, "
+                f"overall {tracked / max(self.overall, 1e-9):.1f} frames/s"
             )
         return text
 
@@ -206,8 +188,7 @@ def track(args: argparse.Namespace, source: Source, tracker: MultiTracker) -> in
     frames = iter(source)
     first = next(frames)
     found = {tracker.add(first, box): box for box in args.box or [_drawn_box(first)]}
-    timing = Timing()
-    began = time.perf_counter()
+    timing, began = Timing(), 0.0
     with ExitStack() as stack:
         request = stack.enter_context(stop_on_signal())
         outputs = _open_outputs(args, source, stack)
@@ -220,6 +201,8 @@ def track(args: argparse.Namespace, source: Source, tracker: MultiTracker) -> in
                 timing.tracking += time.perf_counter() - before
             watching = _emit(args, outputs, source.start + timing.frames, frame, found)
             timing.frames += 1
+            if timing.frames == 1:  # nothing was tracked yet
+                began = time.perf_counter()
             progress.update()
             if request.signal or not watching:
                 break

@@ -15,6 +15,12 @@ from typing import Any
 #: How to get compiled modules that are missing; ends an error's sentence.
 REBUILD = "rebuild it with 'pip install --force-reinstall --no-deps .' in goturn's source folder"
 
+#: What matters more than anything that a machine lacks; begins every sentence on CUDA.
+NO_KERNELS = (
+    "this version of goturn has no CUDA kernels yet; use device 'cpu' (--device cpu), with which "
+    "nothing need be installed"
+)
+
 _DRIVER_LIBRARY = "libcuda.so.1"
 
 # The driver API's codes (cuda.h).
@@ -50,7 +56,8 @@ class CudaStatus:
     """The newest CUDA version that the driver supports; None where there is no driver."""
     devices: tuple[CudaDevice, ...]
     problem: str | None
-    """Why CUDA cannot be used and what to do, one sentence; None where it can."""
+    """That there are no kernels yet, and what is missing here besides: module, driver or GPU, with what
+    to do once there are.  None where nothing of these is missing."""
 
 
 def cuda_status() -> CudaStatus:
@@ -64,8 +71,7 @@ def cuda_status() -> CudaStatus:
     if problem is None and compiled and driver_version and driver_version[0] < compiled[0]:
         problem = (
             f"the NVIDIA driver supports CUDA {_dotted(driver_version)} but goturn was compiled "
-            f"with CUDA {_dotted(compiled)}; update the driver, rebuild goturn with an older "
-            "nvcc, or use device='cpu'"
+            f"with CUDA {_dotted(compiled)}; update the driver, or rebuild goturn with an older nvcc"
         )
     return CudaStatus(
         built=module is not None,
@@ -73,7 +79,7 @@ def cuda_status() -> CudaStatus:
         architectures=tuple(module.architectures) if module else (),
         driver_version=driver_version,
         devices=devices,
-        problem=problem,
+        problem=problem and f"{NO_KERNELS}; for a version that has them: {problem}",
     )
 
 
@@ -110,8 +116,7 @@ def _query_driver() -> tuple[tuple[int, int] | None, tuple[CudaDevice, ...], str
         return (
             None,
             (),
-            f"no NVIDIA driver was found ({_DRIVER_LIBRARY} cannot be loaded); install one, or "
-            "use device='cpu'",
+            f"no NVIDIA driver was found ({_DRIVER_LIBRARY} cannot be loaded); install one",
         )
     number = ctypes.c_int()
     version = None
@@ -127,14 +132,14 @@ def _query_driver() -> tuple[tuple[int, int] | None, tuple[CudaDevice, ...], str
             version,
             (),
             f"the NVIDIA driver does not start ({_error_text(driver, status)}); see whether "
-            "nvidia-smi works, or use device='cpu'",
+            "nvidia-smi works",
         )
     if count.value == 0:
         return (
             version,
             (),
             "the NVIDIA driver sees no GPU; see whether nvidia-smi does and what "
-            "CUDA_VISIBLE_DEVICES hides, or use device='cpu'",
+            "CUDA_VISIBLE_DEVICES hides",
         )
     return version, tuple(_query_device(driver, index) for index in range(count.value)), None
 
