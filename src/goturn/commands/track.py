@@ -75,7 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", metavar="FILE", help="weights, in any format goturn reads")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or reference")
-    parser.add_argument("--precision", default="fp32", help="fp32 (default), or one the device has")
+    parser.add_argument(
+        "--precision", default="fp32", help="of the fc weights: fp32 (default), bf16 or int8"
+    )
     outputs = parser.add_argument_group("outputs (existing files are overwritten)")
     outputs.add_argument(
         "--output", metavar="FILE", help="annotated video, .mp4 or .avi; ending in /: JPEG images"
