@@ -57,6 +57,66 @@ struct LinearShape {
   std::int64_t weight_stride;
 };
 
+// x (batch, channels, height, width) by weight (outputs, channels / groups, kernel_height,
+// kernel_width); group g maps its slice of the input's channels to its slice of the output's.
+struct ConvShape {
+  std::int64_t batch;
+  std::int64_t channels;
+  std::int64_t height;
+  std::int64_t width;
+  std::int64_t outputs;
+  std::int64_t kernel_height;
+  std::int64_t kernel_width;
+  std::int64_t stride = 1;
+  std::int64_t pad = 0;
+  std::int64_t groups = 1;
+
+  std::int64_t out_height() const { return (height + 2 * pad - kernel_height) / stride + 1; }
+  std::int64_t out_width() const { return (width + 2 * pad - kernel_width) / stride + 1; }
+};
+
+// Max over kernel x kernel windows of x (batch, channels, height, width), by Caffe's ceil mode.
+struct PoolShape {
+  std::int64_t batch;
+  std::int64_t channels;
+  std::int64_t height;
+  std::int64_t width;
+  std::int64_t kernel;
+  std::int64_t stride;
+  std::int64_t pad;
+
+  std::int64_t out_height() const { return extent(height); }
+  std::int64_t out_width() const { return extent(width); }
+
+ private:
+  std::int64_t extent(std::int64_t size) const {
+    const std::int64_t left = size + 2 * pad - kernel;
+    const std::int64_t count = left / stride + (left % stride != 0) + 1;
+    // A last window that would start beyond the image is dropped.
+    return (count - 1) * stride >= size + pad ? count - 1 : count;
+  }
+};
+
+// Local response normalisation over `size` channels of x (batch, channels, pixels).
+struct LrnShape {
+  std::int64_t batch;
+  std::int64_t channels;
+  std::int64_t pixels;
+  std::int64_t size;
+  float alpha;
+  float beta;
+  float k;
+};
+
+// v = momentum v + rate (gradient + decay w); w = w - v.
+struct SgdRates {
+  float rate;
+  float momentum;
+  float decay;
+};
+
+// Bounds on strides and pads, so that no size computed from them can overflow.
+inline constexpr std::int64_t kMaxStep = std::int64_t{1} << 40;
 inline constexpr std::int64_t kMaxCropSize = std::int64_t{1} << 13;
 // Up to here a canvas's coordinates are exact doubles.
 inline constexpr std::int64_t kMaxCanvasSize = std::int64_t{1} << 53;
@@ -118,6 +178,57 @@ inline void validate(const CropWindow& window, const Frame& frame, std::int64_t 
                                window.columns, frame.width);
   detail::validate_window_axis(index, "y", window.height, window.paste_y, window.top, window.rows,
                                frame.height);
+}
+
+// That the convolution's sizes fit each other; those of the arrays' dimensions are >= 0.
+inline void validate(const ConvShape& shape, std::int64_t weight_channels) {
+  const auto fail = [](const std::string& what) { throw std::invalid_argument("conv2d: " + what); };
+  const auto text = [](std::int64_t value) { return std::to_string(value); };
+  const std::int64_t groups = shape.groups;
+  if (shape.stride < 1 || shape.pad < 0 || groups < 1 || shape.stride > kMaxStep ||
+      shape.pad > kMaxStep) {
+    fail("stride and groups must be >= 1 and pad >= 0; got stride " + text(shape.stride) +
+         ", groups " + text(groups) + ", pad " + text(shape.pad));
+  }
+  if (shape.channels % groups != 0 || shape.channels / groups != weight_channels) {
+    const bool fits = weight_channels > 0 && shape.channels % weight_channels == 0;
+    fail("weight has " + text(weight_channels) + " input channels per group, input has " +
+         text(shape.channels) + " / " + text(groups) + (groups > 1 ? " groups" : " group") +
+         (fits ? "; did you pass groups=" + text(shape.channels / weight_channels) + "?" : ""));
+  }
+  if (shape.outputs % groups != 0) {
+    fail(text(shape.outputs) + " output channels do not divide into " + text(groups) + " groups");
+  }
+  if (shape.kernel_height < 1 || shape.kernel_width < 1 ||
+      shape.height + 2 * shape.pad < shape.kernel_height ||
+      shape.width + 2 * shape.pad < shape.kernel_width) {
+    fail("a kernel of " + text(shape.kernel_height) + "x" + text(shape.kernel_width) +
+         " does not fit into an input of " + text(shape.height) + "x" + text(shape.width) +
+         " with pad " + text(shape.pad));
+  }
+}
+
+inline void validate(const PoolShape& shape) {
+  const auto text = [](std::int64_t value) { return std::to_string(value); };
+  if (shape.kernel < 1 || shape.stride < 1 || shape.pad < 0 || shape.pad >= shape.kernel ||
+      shape.kernel > kMaxStep || shape.stride > kMaxStep) {
+    throw std::invalid_argument(
+        "max_pool: kernel and stride must be >= 1 and 0 <= pad < kernel; got kernel " +
+        text(shape.kernel) + ", stride " + text(shape.stride) + ", pad " + text(shape.pad));
+  }
+  if (shape.height + 2 * shape.pad < shape.kernel || shape.width + 2 * shape.pad < shape.kernel) {
+    throw std::invalid_argument("max_pool: a kernel of " + text(shape.kernel) + "x" +
+                                text(shape.kernel) + " does not fit into an input of " +
+                                text(shape.height) + "x" + text(shape.width) + " with pad " +
+                                text(shape.pad));
+  }
+}
+
+inline void validate(const LrnShape& shape) {
+  if (shape.size < 1 || shape.size % 2 == 0 || shape.size > kMaxStep) {
+    throw std::invalid_argument("lrn: size must be odd and >= 1; got " +
+                                std::to_string(shape.size));
+  }
 }
 
 }  // namespace goturn

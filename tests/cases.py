@@ -101,6 +101,8 @@ _LINEAR = {
     "odd column slice": {"x": (3, 31), "weight": (9, 70), "columns": (7, 38)},
     "one over the tiles": {"x": (17, 129), "weight": (65, 129)},
     "a batch of 64": {"x": (64, 1000), "weight": (33, 1000)},
+    "beyond a block each way": {"x": (50, 777), "weight": (1001, 777)},
+    "a large batch, odd column slice": {"x": (33, 300), "weight": (70, 391), "columns": (81, 381)},
 }
 
 _SHAPES: dict[str, dict[str, Any]] = {
@@ -124,6 +126,18 @@ _SGD = {
     "bias": {"x": (4096,), "rate": 2e-5, "momentum": 0.9, "decay": 0.0},
     "no momentum": {"x": (3, 5, 7), "rate": 0.1, "momentum": 0.0, "decay": 0.01},
     "frozen": {"x": (33,), "rate": 0.0, "momentum": 0.0, "decay": 0.0},
+}
+
+_RATES = {"rate": 1e-2, "momentum": 0.9, "decay": 5e-4}
+_LINEAR_SGD = {
+    "fc6, narrow": {"x": (50, 18432), "outputs": 70, **_RATES},
+    "fc8": {"x": (50, 4096), "outputs": 4, **_RATES},
+    "one of everything": {"x": (1, 1), "outputs": 1, **_RATES},
+    "one example": {"x": (1, 100), "outputs": 37, **_RATES},
+    "one over the tiles": {"x": (17, 129), "outputs": 65, **_RATES},
+    "no momentum": {"x": (9, 35), "outputs": 12, "rate": 0.1, "momentum": 0.0, "decay": 0.01},
+    "frozen": {"x": (5, 20), "outputs": 7, "rate": 0.0, "momentum": 0.0, "decay": 0.0},
+    "more rows than are fused": {"x": (2500, 40), "outputs": 13, **_RATES},
 }
 
 #: Boxes (x, y, w, h) in a frame of 64 x 48: inside, out on each side, and of less than a pixel.
@@ -152,6 +166,7 @@ CASES: list[Case] = [
     *_rows("l1_loss", _LOSS),
     *_rows("l2_loss", _LOSS),
     *_rows("sgd_update", _SGD),
+    *_rows("linear_sgd_update", _LINEAR_SGD),
     *_rows("crop_resize", _CROP_RESIZE),
 ]
 

@@ -165,6 +165,13 @@ def _check_linear(
         terms=(weight[0], x[0], x[0]),
         given=(dy, rows, given),
     )
+    without = candidate.run("linear_backward", dy, rows, given, need_dweight=False)
+    assert without[1] is None, f"{candidate.title}: computed dweight although it is not needed"
+    want = _oracle("linear_backward", dy, rows, matrix)
+    size = _oracle_of_absolutes("linear_backward", dy, rows, matrix)
+    for index, name, count in ((0, "dx", weight[0]), (2, "dbias", x[0])):
+        bound = _sum_bound(count, size[index])
+        candidate.compare(f"{name} without dweight", without[index], want[index], bound)
 
 
 def _compare_gradients(
@@ -287,6 +294,37 @@ def _check_sgd_update(
     candidate.compare("weight", ops.to_numpy(weight), wide[0], bound)
 
 
+def _check_linear_sgd_update(
+    candidate: Candidate,
+    rng: np.random.Generator,
+    x: tuple[int, int],
+    outputs: int,
+    **rates: float,
+) -> None:
+    ops = candidate.ops
+    shapes = ((x[0], outputs), x, (outputs, x[1]), (outputs, x[1]))  # dy, x, weight, velocity
+    start = [_normal(rng, shape) for shape in shapes]
+    wide = [array.astype(np.float64) for array in start]
+    ORACLE.linear_sgd_update(*wide, **rates)
+    runs = []
+    for _ in range(2):
+        arrays = [ops.from_numpy(array.copy()) for array in start]
+        ops.linear_sgd_update(*arrays, **rates)
+        runs.append([ops.to_numpy(array) for array in arrays])
+    got = runs[0]
+    for index, name in enumerate(("dy", "x", "weight", "velocity")):
+        candidate.compare(f"{name} of another run", runs[1][index], got[index])
+    candidate.compare("dy", got[0], start[0])
+    candidate.compare("x", got[1], start[1])
+    dy, inputs, w, v = (np.abs(array.astype(np.float64)) for array in start)
+    # As sgd_update, with the error of a sum of products in the gradient.
+    size = dy.T @ inputs
+    magnitude = rates["momentum"] * v + rates["rate"] * (size + rates["decay"] * w)
+    bound = _rounding_bound(6, magnitude) + rates["rate"] * _sum_bound(x[0], size)
+    candidate.compare("velocity", got[3], wide[3], bound)
+    candidate.compare("weight", got[2], wide[2], bound + _rounding_bound(1, w + magnitude))
+
+
 def _check_crop_resize(
     candidate: Candidate,
     rng: np.random.Generator,
@@ -314,5 +352,6 @@ _CHECKS: dict[str, Callable[..., None]] = {
     "l1_loss": _check_l1_loss,
     "l2_loss": _check_l2_loss,
     "sgd_update": _check_sgd_update,
+    "linear_sgd_update": _check_linear_sgd_update,
     "crop_resize": _check_crop_resize,
 }

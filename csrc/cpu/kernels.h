@@ -14,11 +14,19 @@ struct Run {
   std::int64_t length;
 };
 
+template <class Weight>
+using DotRows = void (*)(const Weight* weight, std::int64_t weight_stride, std::int64_t rows,
+                         const float* x, std::int64_t batch, std::int64_t length, float* y,
+                         std::int64_t y_stride);
+inline constexpr int kMaxDotRows = 16;
+inline constexpr int kMaxDotBatch = 16;
+
 struct Kernels {
   const char* name;
   // A convolution tile is `tile_pixels` output pixels of `tile_channels` output channels.
   int tile_pixels;
   int tile_channels;
+  int lanes;  // floats in a vector
 
   // sum(p, c) = bias[c] + sum over runs r, k: input[p][r.offset + k] * weight[.., c], then ReLU
   // where asked for.
@@ -28,11 +36,14 @@ struct Kernels {
   void (*conv_tile)(const float* const* inputs, const float* weight, const Run* runs,
                     std::int64_t run_count, const float* bias, bool relu, float* const* outputs);
 
-  // y[n * y_stride + m] = sum over k: x[n * x_stride + k] * weight[m * weight_stride + k], for
-  // `rows` rows m and `batch` rows n, in single precision.
-  void (*dot_rows)(const float* weight, std::int64_t weight_stride, std::int64_t rows,
-                   const float* x, std::int64_t x_stride, std::int64_t batch, std::int64_t length,
-                   float* y, std::int64_t y_stride);
+  // y[n * y_stride + m] = sum over k: x[n][k] * weight[m * weight_stride + k], for `rows` <=
+  // kMaxDotRows rows m and `batch` <= kMaxDotBatch rows n, in single precision, whatever the
+  // weights are stored as.
+  //   x  packed: `lanes` values of the first row, as many of the second .. of the last, and so on;
+  //      the last values of each row are followed by unused ones.  One row is as it is.
+  DotRows<float> dot_rows;
+  DotRows<std::uint16_t> dot_rows_bf16;
+  DotRows<std::int8_t> dot_rows_int8;
 
   // maximum[i] = the largest of sources[s][i] over `count` sources, for i of [0, length).
   void (*max_of)(const float* const* sources, std::int64_t count, std::int64_t length,
@@ -43,6 +54,15 @@ struct Kernels {
   // readable, and zero, for size / 2 values on both sides.
   void (*lrn)(const float* x, std::int64_t channels, std::int64_t size, float alpha_over_size,
               float beta, float k, float* y);
+
+  // c(m, n) = sum over k of [0, depth): a[k * tile_pixels + m] * b[k * tile_channels + n], for
+  // `rows` <= tile_pixels rows m and tile_channels columns n; added to c where `add`.
+  void (*gemm_tile)(int rows, const float* a, const float* b, std::int64_t depth, bool add,
+                    float* c, std::int64_t c_stride);
+
+  // v = momentum v + rate (gradient + decay w); w = w - v, of `count` values.
+  void (*sgd)(std::int64_t count, float rate, float momentum, float decay, const float* gradient,
+              float* weight, float* velocity);
 };
 
 // The kernels for this processor, or those that GOTURN_CPU_ISA names ("portable", "avx2",

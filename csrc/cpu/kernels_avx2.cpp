@@ -4,4 +4,5 @@
 #define GOTURN_LANES 8
 #define GOTURN_PIXELS 6
 #define GOTURN_VECTORS 2
+#define GOTURN_INPUTS 3
 #include "cpu/kernels.inc"

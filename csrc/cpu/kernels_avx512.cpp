@@ -4,4 +4,5 @@
 #define GOTURN_LANES 16
 #define GOTURN_PIXELS 12
 #define GOTURN_VECTORS 2
+#define GOTURN_INPUTS 4
 #include "cpu/kernels.inc"

@@ -4,4 +4,5 @@
 #define GOTURN_LANES 4
 #define GOTURN_PIXELS 4
 #define GOTURN_VECTORS 2
+#define GOTURN_INPUTS 2
 #include "cpu/kernels.inc"

@@ -1,24 +1,17 @@
 // The towers: 2.66 GFLOP a frame for two crops, three quarters of a frame's arithmetic.
 //
-// Activations are (H, W, C): what an output pixel reads is then a few long stretches of memory
-// ("runs": kernel rows where there are no groups), the same for every pixel but for its start.  A
-// tile of output pixels and channels stays in registers while it walks through them, one weight
-// vector and one input value at a time; there is no im2col.  Borders are zeros around the images,
-// written once.
-//
-// conv1 reads its 227 x 227 x 3 input in runs of 33; the 3 x 3 layers without groups in runs of 3
-// C. The weights of one block of output channels (147 kB at most) stay in L2 while all pixels pass.
+// Activations are (H, W, C), in which a pixel's channels lie together for convolution, pooling and
+// normalisation alike.  Borders are zeros around the images, written once.
 
 #include "cpu/tower.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <cstring>
-#include <limits>
-#include <new>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
+#include "cpu/buffer.h"
+#include "cpu/conv2d_packed.h"
 #include "cpu/threads.h"
 
 namespace goturn::cpu {
@@ -26,41 +19,6 @@ namespace {
 
 // Images that pass through the layers together: their activations should stay in the cache.
 constexpr std::int64_t kBatch = 4;
-// Output pixels of one piece of work.
-constexpr std::int64_t kPixelsPerTask = 384;
-
-struct Free {
-  void operator()(void* pointer) const { std::free(pointer); }
-};
-using Floats = std::unique_ptr<float[], Free>;
-
-// `count` zeros, aligned for any vector.
-Floats zeros(std::int64_t count) {
-  const std::size_t bytes = (static_cast<std::size_t>(count) * sizeof(float) + 63) / 64 * 64;
-  void* memory = std::aligned_alloc(64, std::max<std::size_t>(bytes, 64));
-  if (memory == nullptr) throw std::bad_alloc();
-  std::memset(memory, 0, bytes);
-  return Floats(static_cast<float*>(memory));
-}
-
-// An image (H, W, C) with a border of zeros.
-struct Image {
-  std::int64_t height = 0;
-  std::int64_t width = 0;
-  std::int64_t channels = 0;
-  std::int64_t pad = 0;
-
-  std::int64_t row() const { return (width + 2 * pad) * channels; }
-  std::int64_t values() const { return (height + 2 * pad) * row(); }
-  // Where pixel (y, x) begins, the border not counted.
-  std::int64_t at(std::int64_t y, std::int64_t x) const {
-    return (y + pad) * row() + (x + pad) * channels;
-  }
-};
-
-std::int64_t round_up(std::int64_t value, std::int64_t step) {
-  return (value + step - 1) / step * step;
-}
 
 }  // namespace
 
@@ -70,15 +28,9 @@ struct Tower::Layer {
   Image out;
   bool lrn_follows = false;  // a pool that normalises as it goes; `lrn` says how
   TowerLayer lrn;
-  // Convolutions:
-  std::vector<Run> runs;
-  std::int64_t blocks = 0;        // of tile_channels, per group
-  std::int64_t block_values = 0;  // weights of one block
-  Floats weight;                  // (groups, blocks, in / groups * kernel^2, tile_channels)
-  Floats bias;                    // (groups, blocks, tile_channels)
+  std::optional<PackedConv> conv;
 
-  void pack(const Kernels& k);
-  void convolve(const Kernels& k, const float* input, float* output, std::int64_t images) const;
+  void pack();
   void pool_or_normalise(const Kernels& k, const float* input, float* output,
                          std::int64_t images) const;
 };
@@ -98,7 +50,6 @@ void check(bool fits, const std::string& what) {
 
 Tower::Tower(const std::vector<TowerLayer>& layers, std::int64_t side) : side_(side) {
   check(!layers.empty() && side >= 1 && side <= 4096, "it needs layers and an input side to 4096");
-  const Kernels& k = kernels();
   Image image{side, side, 3, 0};
   for (const TowerLayer& given : layers) {
     Layer layer;
@@ -134,10 +85,11 @@ Tower::Tower(const std::vector<TowerLayer>& layers, std::int64_t side) : side_(s
   }
   for (std::size_t index = 0; index < layers_.size(); ++index) {
     Layer& layer = layers_[index];
-    const bool conv = layer.given.kind == LayerKind::kConv;
-    layer.in.pad = conv ? layer.given.pad : 0;
+    layer.in.pad = layer.given.kind == LayerKind::kConv ? layer.given.pad : 0;
     if (index > 0) layers_[index - 1].out.pad = layer.in.pad;
-    if (conv) layer.pack(k);
+  }
+  for (Layer& layer : layers_) {
+    if (layer.given.kind == LayerKind::kConv) layer.pack();
   }
 }
 
@@ -148,79 +100,14 @@ std::int64_t Tower::features() const {
   return out.channels * out.height * out.width;
 }
 
-// Weights into the order in which a tile walks: run by run, tile_channels at a time.
-void Tower::Layer::pack(const Kernels& k) {
-  const std::int64_t in_group = in.channels / given.groups;
-  const std::int64_t out_group = given.channels / given.groups;
+void Tower::Layer::pack() {
   const std::int64_t area = given.kernel * given.kernel;
-  blocks = round_up(out_group, k.tile_channels) / k.tile_channels;
-  block_values = in_group * area * k.tile_channels;
-  weight = zeros(given.groups * blocks * block_values);
-  bias = zeros(given.groups * blocks * k.tile_channels);
-  for (std::int64_t channel = 0; channel < given.channels; ++channel) {
-    const std::int64_t group = channel / out_group;
-    const std::int64_t within = channel % out_group;
-    const std::int64_t block = group * blocks + within / k.tile_channels;
-    const std::int64_t lane = within % k.tile_channels;
-    bias[static_cast<std::size_t>(block * k.tile_channels + lane)] = given.bias[channel];
-    const float* from = given.weight + channel * in_group * area;
-    float* to = weight.get() + block * block_values + lane;
-    for (std::int64_t tap = 0; tap < area; ++tap) {
-      for (std::int64_t c = 0; c < in_group; ++c, to += k.tile_channels) *to = from[c * area + tap];
-    }
-  }
+  const std::int64_t in_group = in.channels / given.groups;
+  const FilterLayout filters{given.weight, given.channels / given.groups * in_group * area,
+                             in_group * area, area, 1};
+  conv.emplace(in, out, given.kernel, given.kernel, given.stride, given.groups, filters,
+               given.bias);
   given.weight = given.bias = nullptr;  // the caller's, not kept
-  for (std::int64_t r = 0; r < given.kernel; ++r) {
-    if (given.groups == 1) {
-      runs.push_back({r * in.row(), given.kernel * in.channels});
-      continue;
-    }
-    for (std::int64_t s = 0; s < given.kernel; ++s) {
-      runs.push_back({r * in.row() + s * in.channels, in_group});
-    }
-  }
-}
-
-void Tower::Layer::convolve(const Kernels& k, const float* input, float* output,
-                            std::int64_t images) const {
-  const std::int64_t pixels = out.height * out.width;
-  const std::int64_t per_task = round_up(kPixelsPerTask, k.tile_pixels);
-  const std::int64_t parts = (pixels + per_task - 1) / per_task;
-  const std::int64_t out_group = given.channels / given.groups;
-  // Tasks of one block of channels follow each other: its weights are then in the cache.
-  parallel_for(given.groups * blocks * images * parts, [&](std::int64_t task) {
-    const std::int64_t part = task % parts;
-    const std::int64_t image = task / parts % images;
-    const std::int64_t block = task / (parts * images);
-    const std::int64_t group = block / blocks;
-    const std::int64_t first_channel = block % blocks * k.tile_channels;
-    const std::int64_t channels =
-        std::min<std::int64_t>(k.tile_channels, out_group - first_channel);
-    const float* from = input + image * in.values() + group * (in.channels / given.groups);
-    float* to = output + image * out.values() + group * out_group + first_channel;
-    const float* inputs[16];
-    float* outputs[16];
-    alignas(64) float partial[16 * 32];  // a tile whose last channels do not exist
-    const std::int64_t end = std::min(pixels, (part + 1) * per_task);
-    for (std::int64_t pixel = part * per_task; pixel < end; pixel += k.tile_pixels) {
-      for (int p = 0; p < k.tile_pixels; ++p) {
-        const std::int64_t q = std::min(pixel + p, end - 1);  // past the end: the last one again
-        const std::int64_t y = q / out.width, x = q % out.width;
-        inputs[p] = from + y * given.stride * in.row() + x * given.stride * in.channels;
-        outputs[p] =
-            channels == k.tile_channels ? to + out.at(y, x) : partial + p * k.tile_channels;
-      }
-      k.conv_tile(inputs, weight.get() + block * block_values, runs.data(),
-                  static_cast<std::int64_t>(runs.size()), bias.get() + block * k.tile_channels,
-                  true, outputs);
-      if (channels == k.tile_channels) continue;
-      for (int p = 0; p < k.tile_pixels; ++p) {
-        const std::int64_t q = std::min(pixel + p, end - 1);
-        std::copy_n(partial + p * k.tile_channels, channels,
-                    to + out.at(q / out.width, q % out.width));
-      }
-    }
-  });
 }
 
 void Tower::Layer::pool_or_normalise(const Kernels& k, const float* input, float* output,
@@ -298,8 +185,8 @@ void Tower::run(const float* crops, std::int64_t count, float* features) const {
       const Layer& layer = layers_[index];
       const float* from = workspace->activations[index].get();
       float* to = workspace->activations[index + 1].get();
-      if (layer.given.kind == LayerKind::kConv) {
-        layer.convolve(k, from, to, images);
+      if (layer.conv) {
+        layer.conv->run(from, to, images, true);
       } else {
         layer.pool_or_normalise(k, from, to, images);
       }

@@ -4,8 +4,11 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <initializer_list>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -42,6 +45,71 @@ py::array contiguous_of(const py::object& object, const std::string& name) {
     throw std::invalid_argument(name + " must be C-contiguous");
   }
   return array;
+}
+
+// A matrix of T whose rows may lie apart (a column slice), as NumPy's strides say.
+template <class T = float>
+py::array rows_of(const py::object& object, const std::string& name) {
+  const py::array array = array_of<T>(object, name);
+  if (array.ndim() == 2 && array.size() == 0) return array;  // its strides say nothing
+  const auto size = static_cast<py::ssize_t>(sizeof(T));
+  if (array.ndim() != 2 || (array.shape(1) > 1 && array.strides(1) != size) ||
+      array.strides(0) % size != 0 || array.strides(0) < 0) {
+    throw std::invalid_argument(name + " must be a matrix of contiguous rows; got shape " +
+                                shape_text(array));
+  }
+  return array;
+}
+
+// As contiguous_of<float>, changed in place by the operation.
+inline py::array changed_of(const py::object& object, const std::string& name) {
+  const py::array array = contiguous_of<float>(object, name);
+  if (!array.writeable()) {
+    throw std::invalid_argument(name + " is changed in place and must be writeable");
+  }
+  return array;
+}
+
+inline const float* values_of(const py::array& array) {
+  return static_cast<const float*>(array.data());
+}
+
+inline std::vector<py::ssize_t> shape_of(const py::array& array) {
+  return {array.shape(), array.shape() + array.ndim()};
+}
+
+inline std::string shape_text(const std::vector<py::ssize_t>& shape) {
+  py::tuple sizes(shape.size());
+  for (std::size_t axis = 0; axis < shape.size(); ++axis) sizes[axis] = shape[axis];
+  return py::str(sizes);
+}
+
+// A new array, or MemoryError, also for sizes whose product is no number of bytes.
+template <class T>
+py::array_t<T> new_array(const std::vector<py::ssize_t>& shape) {
+  py::ssize_t bytes = sizeof(T);
+  for (const py::ssize_t size : shape) {
+    if (__builtin_mul_overflow(bytes, std::max<py::ssize_t>(size, 1), &bytes)) {
+      throw std::bad_alloc();
+    }
+  }
+  return py::array_t<T>(shape);
+}
+
+struct Named {
+  const char* name;
+  const py::array& array;
+};
+
+// That arrays are of one shape.
+inline void check_one_shape(const std::string& op, std::initializer_list<Named> arrays) {
+  std::string given;
+  bool same = true;
+  for (const Named& item : arrays) {
+    same = same && shape_of(item.array) == shape_of(arrays.begin()->array);
+    given += (given.empty() ? "" : ", ") + std::string(item.name) + " " + shape_text(item.array);
+  }
+  if (!same) throw std::invalid_argument(op + ": arrays must have one shape; got " + given);
 }
 
 // An (H, W, C) uint8 array as a Frame, validated.  The caller keeps the array alive.

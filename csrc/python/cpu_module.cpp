@@ -42,4 +42,8 @@ PYBIND11_MODULE(_cpu, module) {
              "The windows (N, 8) int64 of a frame (H, W, C) uint8 as (N, 3, size, size) float32.");
   goturn::python::bind_tower(module);
   goturn::python::bind_linear(module);
+  goturn::python::bind_linear_backward(module);
+  goturn::python::bind_conv2d(module);
+  goturn::python::bind_planes(module);
+  goturn::python::bind_elementwise(module);
 }

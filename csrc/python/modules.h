@@ -8,7 +8,17 @@ namespace goturn::python {
 // goturn::cpu::Tower, and how many threads the operations use.
 void bind_tower(pybind11::module_& module);
 
-// The fc layers.
+// The fc layers, and what trains them.
 void bind_linear(pybind11::module_& module);
+void bind_linear_backward(pybind11::module_& module);
+
+// Convolution and its gradients.
+void bind_conv2d(pybind11::module_& module);
+
+// Max pooling and local response normalisation, and their gradients.
+void bind_planes(pybind11::module_& module);
+
+// ReLU, dropout, the losses and the solver's step.
+void bind_elementwise(pybind11::module_& module);
 
 }  // namespace goturn::python

@@ -18,12 +18,11 @@ import numpy as np
 from goturn.architecture import LRN, Architecture, Conv, Linear, MaxPool
 from goturn.box import UNITS
 from goturn.ops import Array, get_ops
+from goturn.ops.interface import CompressedWeight
 from goturn.weights import Weights
 
 #: Crops that go through a tower at once; bounds the memory of large batches.
 CHUNK = 16
-
-PRECISIONS = ("fp32",)
 
 
 @dataclass
@@ -46,7 +45,9 @@ class Network:
     Args:
         weights: architecture and parameters; not copied where the device is in host memory.
         device: see :func:`goturn.ops.get_ops`.
-        precision: "fp32".
+        precision: of the weights of all fc layers but the last, which are nearly all of the memory
+            that an update reads: "fp32", "bf16" (half the memory) or "int8" (a quarter); everything
+            else is in fp32.  The last two are converted copies, for inference alone.
         dtype: np.float32, or np.float64 on the ``reference`` device (for tests of gradients).
 
     Raises:
@@ -63,9 +64,9 @@ class Network:
         dtype: type[np.floating] = np.float32,
     ) -> None:
         self.ops = get_ops(device)
-        if precision not in PRECISIONS:
+        if precision not in self.ops.precisions:
             raise ValueError(
-                f"precision must be one of {', '.join(PRECISIONS)} on {self.ops.name}; "
+                f"precision must be one of {', '.join(self.ops.precisions)} on {self.ops.name}; "
                 f"got {precision!r}"
             )
         if dtype is not np.float32 and not (dtype is np.float64 and self.ops.name == "reference"):
@@ -73,8 +74,12 @@ class Network:
         self.dtype = dtype
         self.precision = precision
         self.architecture: Architecture = weights.architecture
-        self.parameters: dict[str, Array] = {
+        # The last layer's few weights stay: rounding them would show in the boxes directly.
+        reduced = {f"{layer.name}/weight" for layer in self.architecture.head[:-1]}
+        self.parameters: dict[str, Array | CompressedWeight] = {
             name: self.ops.from_numpy(value.astype(dtype, copy=False))
+            if precision == "fp32" or name not in reduced
+            else self.ops.compress(self.ops.from_numpy(value), precision)
             for name, value in weights.parameters.items()
         }
         # fc8's own units and the 0..10 that we speak differ in OpenCV's model only.
@@ -91,7 +96,7 @@ class Network:
     def project_target(self, features: Array) -> Array:
         """Target features (n, C*H*W) -> their half of the first fc layer, bias included."""
         weight, bias = self._linear_parameters(self._first)
-        return self.ops.linear(features, weight[:, : self.architecture.features], bias)
+        return self.ops.linear(features, _columns(weight, 0, self.architecture.features), bias)
 
     def encode_search(self, crops: Array) -> Array:
         """Search crops (n, 3, S, S), mean subtracted -> features (n, C*H*W) of the search tower."""
@@ -102,7 +107,7 @@ class Network:
         weight, _ = self._linear_parameters(self._first)
         x = self.ops.linear(
             search_features,
-            weight[:, self.architecture.features :],
+            _columns(weight, self.architecture.features, weight.shape[1]),
             target_part,
             relu=self._first.relu,
         )
@@ -164,7 +169,12 @@ class Network:
             targets: (n, 3, S, S), mean subtracted.
             searches: as ``targets``.
             dropout_key: chooses the dropout masks (one key an iteration); None for no dropout.
+
+        Raises:
+            ValueError: dropout, which is for training, with fc weights in another precision than fp32.
         """
+        if dropout_key is not None:
+            self._check_trainable()
         towers = {}
         for tower, crops in (("target", targets), ("search", searches)):
             self._check_crops(crops)
@@ -196,7 +206,11 @@ class Network:
             forward: what :meth:`forward` gave.
             d_units: gradient of the loss with respect to ``forward.units``, (n, 4).
             towers: False leaves the convolutions out (frozen, as in the paper's training).
+
+        Raises:
+            ValueError: fc weights in another precision than fp32.
         """
+        self._check_trainable()
         gradients: dict[str, Array] = {}
         dy = self._scaled(d_units)
         for index in reversed(range(len(self.architecture.head))):
@@ -265,11 +279,18 @@ class Network:
     def _conv_name(self, layer: Conv, tower: str) -> str:
         return self.architecture.search_name(layer.name) if tower == "search" else layer.name
 
-    def _linear_parameters(self, layer: Linear) -> tuple[Array, Array]:
+    def _linear_parameters(self, layer: Linear) -> tuple[Array | CompressedWeight, Array]:
         return self.parameters[f"{layer.name}/weight"], self.parameters[f"{layer.name}/bias"]
 
     def _scaled(self, units: Array) -> Array:
         return units if self._to_units == 1 else units * self.dtype(self._to_units)
+
+    def _check_trainable(self) -> None:
+        if self.precision != "fp32":
+            raise ValueError(
+                f"a network with {self.precision} weights cannot be trained; train one with "
+                "precision='fp32' and convert its weights afterwards"
+            )
 
     def _check_crops(self, crops: Array) -> None:
         side = self.architecture.preprocessing.input_size
@@ -277,6 +298,12 @@ class Network:
             raise ValueError(
                 f"crops must be (n, 3, {side}, {side}) with n of at least 1; got {crops.shape}"
             )
+
+
+def _columns(weight: Array | CompressedWeight, start: int, stop: int) -> Array | CompressedWeight:
+    if isinstance(weight, CompressedWeight):
+        return weight.columns(start, stop)
+    return weight[:, start:stop]
 
 
 def _layer_key(key: int, layer: int) -> int:

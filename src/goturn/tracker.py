@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from goturn.ahead import TargetHalf, target_half
 from goturn.box import (
     Box,
     SearchWindow,
@@ -52,7 +53,11 @@ class MultiTracker:
         weights: a weights file in any format that :func:`goturn.weights.load` reads, or Weights, or a
             Network (shared with its other users; it brings its own device and precision).
         device: "auto", "cpu", "cuda", "cuda:N" or "reference".
-        precision: "fp32".
+        precision: "fp32", "bf16" or "int8": see :class:`goturn.network.Network`.
+        ahead: begin with the next frame's work as soon as a frame's is done: a thread runs the previous
+            frame's crops through their half of the network while the caller fetches the next frame.
+            The boxes are the same, bit for bit, and come sooner after their frame; what goes wrong in
+            the thread is raised by the next :meth:`update`.
 
     Raises:
         FileNotFoundError, ValueError: no such file, or not weights.
@@ -65,8 +70,11 @@ class MultiTracker:
         *,
         device: str = "auto",
         precision: str = "fp32",
+        ahead: bool = False,
     ) -> None:
         self.network = _as_network(weights, device, precision)
+        self._ahead = ahead
+        self._half: TargetHalf | None = None
         self._objects: dict[int, _Object] = {}
         self._next_id = 0
         self._lock = threading.Lock()
@@ -97,14 +105,20 @@ class MultiTracker:
         Raises:
             TypeError, ValueError: not a frame, or not a box in it.
         """
+        return self._add(frame, box)
+
+    def _add(self, frame: np.ndarray, box: Iterable[float], instead_of: int | None = None) -> int:
         checked = check_frame(frame)
         height, width = checked.shape[:2]
         start = check_initial_box(box, width, height)
         target = self._crops(checked, [self._window(start, checked)])[0]
         with self._lock:
+            if instead_of is not None:
+                del self._objects[instead_of]
             key = self._next_id
             self._next_id += 1
             self._objects[key] = _Object(start, target)
+            self._look_ahead()
         return key
 
     def remove(self, key: int) -> None:
@@ -117,6 +131,7 @@ class MultiTracker:
             if key not in self._objects:
                 raise KeyError(f"no object has the number {key!r}; there are {list(self._objects)}")
             del self._objects[key]
+            self._look_ahead()
 
     def update(self, frame: np.ndarray) -> dict[int, Box]:
         """Finds each object in the next frame.
@@ -136,16 +151,16 @@ class MultiTracker:
         with self._lock:
             if self._objects:
                 self._step(checked)
+                self._look_ahead()
             return {key: item.box for key, item in self._objects.items()}
 
     def _step(self, frame: np.ndarray) -> None:
         height, width = frame.shape[:2]
         network, objects = self.network, list(self._objects.values())
-        target_part = network.project_target(
-            network.encode_target(np.stack([item.target for item in objects]))
-        )
         windows = [self._window(item.box, frame) for item in objects]
         searched = network.encode_search(self._crops(frame, windows))
+        # Last, so that a thread that is still at work on it has not been waited for.
+        target_part = self._target_half([item.target for item in objects])
         units = network.ops.to_numpy(network.regress(target_part, searched)).tolist()
 
         boxes = []
@@ -157,6 +172,22 @@ class MultiTracker:
         targets = self._crops(frame, [self._window(box, frame) for box in boxes])
         for item, box, target in zip(objects, boxes, targets, strict=True):
             item.box, item.target = box, target
+
+    def _look_ahead(self) -> None:
+        """Begins with the target's half for the objects as they are now; call it when they change.
+
+        The half is that of all objects together: another one in the batch, and roundings differ.
+        """
+        if self._half is not None:
+            self._half.cancel()
+            self._half = None
+        if self._ahead and self._objects:
+            targets = [item.target for item in self._objects.values()]
+            self._half = TargetHalf(self.network, targets)
+
+    def _target_half(self, targets: Sequence[Array]) -> Array:
+        begun, self._half = self._half, None
+        return target_half(self.network, targets) if begun is None else begun.result()
 
     def _window(self, box: Box, frame: np.ndarray) -> SearchWindow:
         height, width = frame.shape[:2]
@@ -182,8 +213,9 @@ class Tracker:
         *,
         device: str = "auto",
         precision: str = "fp32",
+        ahead: bool = False,
     ) -> None:
-        self._tracker = MultiTracker(weights, device=device, precision=precision)
+        self._tracker = MultiTracker(weights, device=device, precision=precision, ahead=ahead)
         self._key: int | None = None
         self._lock = threading.Lock()  # MultiTracker's own does not cover _key
 
@@ -208,10 +240,7 @@ class Tracker:
             TypeError, ValueError: not a frame, or not a box in it; an earlier track goes on then.
         """
         with self._lock:
-            key = self._tracker.add(frame, box)
-            if self._key is not None:
-                self._tracker.remove(self._key)
-            self._key = key
+            self._key = self._tracker._add(frame, box, instead_of=self._key)
 
     def update(self, frame: np.ndarray) -> Box:
         """The object's box in the next frame: see :meth:`MultiTracker.update`.

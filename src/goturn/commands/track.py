@@ -18,7 +18,7 @@ from goturn.box import Box
 from goturn.commands.exits import DONE, ENDED_EARLY, SIGNAL_BASE, UsageError, stop_on_signal
 from goturn.commands.files import check_not_overwritten
 from goturn.commands.values import box_argument, count_argument, device_argument, rate_argument
-from goturn.network import PRECISIONS
+from goturn.ops.compressed import PRECISIONS
 
 if TYPE_CHECKING:
     from goturn.outputs import Output
@@ -52,9 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto (default), cpu, cuda, cuda:N or reference",
     )
-    parser.add_argument(
-        "--precision", choices=PRECISIONS, default="fp32", help="of the numbers computed with"
-    )
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the fc weights")
     outputs = parser.add_argument_group("outputs (existing files are overwritten)")
     outputs.add_argument(
         "--output", metavar="FILE", help="annotated video, .mp4 or .avi; ending in /: JPEG images"

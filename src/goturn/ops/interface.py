@@ -3,7 +3,8 @@
 Arrays are the backend's own (NumPy on ``reference`` and ``cpu``, CuPy on ``cuda``), C-contiguous,
 floating point.  Letters: N batch, C channels, H W height and width, K output channels, P Q output height
 and width.  A gradient is named ``d`` + what it belongs to; a ``*_backward`` takes the gradient of its
-op's output first.  Nothing writes into its arguments but :meth:`Ops.sgd_update`.
+op's output first.  Nothing writes into its arguments but :meth:`Ops.sgd_update` and
+:meth:`Ops.linear_sgd_update`.
 
 Every op raises ValueError for shapes that do not fit, in one sentence that names them.
 
@@ -13,6 +14,7 @@ Sources: Caffe's layer semantics (facts 1.4), the solver (facts 3.3) and the los
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,11 +26,36 @@ from goturn.box import SearchWindow
 Array = Any
 
 
+@dataclass(frozen=True)
+class CompressedWeight:
+    """A weight matrix of linear in fewer bits; what :meth:`Ops.compress` returns."""
+
+    precision: str
+    """"bf16" or "int8"."""
+    values: Array
+    """(out, in): the bits of bfloat16 numbers as uint16, or int8."""
+    scale: Array | None
+    """(out,), what each row of int8 values is multiplied by; None for bf16."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in)."""
+        rows, columns = self.values.shape
+        return rows, columns
+
+    def columns(self, start: int, stop: int) -> CompressedWeight:
+        """Columns ``start`` to ``stop``: the same memory, and the scale of the whole rows."""
+        return replace(self, values=self.values[:, start:stop])
+
+
 class Ops(Protocol):
     """What a backend implements.  ``goturn.ops.reference`` is the plain statement of each op."""
 
     name: str
     """Name of the device: "reference", "cpu", "cuda:0"."""
+
+    precisions: tuple[str, ...]
+    """"fp32", and what :meth:`compress` can make of weights."""
 
     # -- arrays ----------------------------------------------------------------------------------
 
@@ -120,12 +147,31 @@ class Ops(Protocol):
     ) -> Array:
         """dx of lrn."""
 
-    def linear(self, x: Array, weight: Array, bias: Array | None, *, relu: bool = False) -> Array:
+    def compress(self, weight: Array, precision: str) -> CompressedWeight:
+        """A weight matrix of linear in fewer bits, a copy.
+
+        "bf16" rounds each value to the nearest bfloat16, ties to even.  "int8" is symmetric, with one
+        scale for each row: scale = max|w| / 127, value = w / scale rounded to nearest, ties to even.
+
+        Args:
+            weight: (out, in) float32; finite for "int8".
+            precision: one of :attr:`precisions` but "fp32".
+        """
+
+    def linear(
+        self,
+        x: Array,
+        weight: Array | CompressedWeight,
+        bias: Array | None,
+        *,
+        relu: bool = False,
+    ) -> Array:
         """x @ weight.T + bias, then ReLU where ``relu``.
 
         Args:
             x: (N, in).
-            weight: (out, in); its rows may lie apart (a column slice of a larger matrix).
+            weight: (out, in); its rows may lie apart (a column slice of a larger matrix).  Compressed
+                weights count as the numbers they stand for; all else is in x's precision.
             bias: (out,), or (N, out) to add another one to each row, or None for zeros.
 
         Returns:
@@ -133,9 +179,18 @@ class Ops(Protocol):
         """
 
     def linear_backward(
-        self, dy: Array, x: Array, weight: Array, *, need_dx: bool = True
-    ) -> tuple[Array | None, Array, Array]:
-        """Gradients (dx, dweight, dbias) of linear without ReLU; dx is None unless ``need_dx``."""
+        self,
+        dy: Array,
+        x: Array,
+        weight: Array,
+        *,
+        need_dx: bool = True,
+        need_dweight: bool = True,
+    ) -> tuple[Array | None, Array | None, Array]:
+        """Gradients (dx, dweight, dbias) of linear without ReLU.
+
+        dx and dweight are None unless needed; :meth:`linear_sgd_update` does without the latter.
+        """
 
     def relu(self, x: Array) -> Array:
         """max(x, 0), any shape."""
@@ -183,6 +238,28 @@ class Ops(Protocol):
         """Caffe's momentum SGD, in place: v = momentum v + rate (gradient + decay w); w = w - v.
 
         The rate is inside the velocity.  Changes ``weight`` and ``velocity``; all of one shape.
+        """
+
+    def linear_sgd_update(
+        self,
+        dy: Array,
+        x: Array,
+        weight: Array,
+        velocity: Array,
+        *,
+        rate: float,
+        momentum: float,
+        decay: float,
+    ) -> None:
+        """:meth:`sgd_update` with the weight gradient of :meth:`linear`, dy.T @ x, in place.
+
+        In one pass where the device can: a gradient as large as the weights is then never stored.
+
+        Args:
+            dy: (N, out), the gradient of linear's output.
+            x: (N, in), its input.
+            weight: (out, in), changed.
+            velocity: (out, in), changed.
         """
 
     # -- input -----------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ import numpy as np
 
 from goturn.architecture import TowerLayer
 from goturn.box import SearchWindow
-from goturn.ops import reference_conv, resample
+from goturn.ops import compressed, reference_conv, resample
+from goturn.ops.interface import CompressedWeight
 
 #: Elements that sgd_update works on at a time, so that its temporaries stay in the cache.
 SGD_CHUNK = 1 << 16
@@ -27,6 +28,7 @@ class ReferenceOps:
     """:class:`goturn.ops.interface.Ops` in NumPy; see there for shapes and formulas."""
 
     name = "reference"
+    precisions: tuple[str, ...] = compressed.PRECISIONS
 
     # -- arrays ----------------------------------------------------------------------------------
 
@@ -115,19 +117,32 @@ class ReferenceOps:
         )
         return dx
 
+    def compress(self, weight: np.ndarray, precision: str) -> CompressedWeight:
+        return compressed.compress(weight, precision)
+
     def linear(
-        self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, *, relu: bool = False
+        self,
+        x: np.ndarray,
+        weight: np.ndarray | CompressedWeight,
+        bias: np.ndarray | None,
+        *,
+        relu: bool = False,
     ) -> np.ndarray:
-        given = {"x": x, "weight": weight}
-        _check_dtype("linear", **given, **({} if bias is None else {"bias": bias}))
-        _check_linear("linear", x, weight)
-        # The transpose is a view: BLAS reads the rows where they lie, however far apart.
-        y: np.ndarray = x @ weight.T
+        given = {"x": x} if bias is None else {"x": x, "bias": bias}
+        if isinstance(weight, CompressedWeight):
+            _check_dtype("linear", **given)
+            _check_linear("linear", x, weight)
+            y = compressed.products(x, weight)
+        else:
+            _check_dtype("linear", **given, weight=weight)
+            _check_linear("linear", x, weight)
+            # The transpose is a view: BLAS reads the rows where they lie, however far apart.
+            y = x @ weight.T
         if bias is not None:
             if bias.shape not in (weight.shape[:1], y.shape):
                 raise ValueError(
                     f"linear: bias has shape {bias.shape}, x {x.shape} and weight {weight.shape} "
-                    f"need ({len(weight)},) or {y.shape}"
+                    f"need ({weight.shape[0]},) or {y.shape}"
                 )
             y += bias
         if relu:
@@ -135,16 +150,18 @@ class ReferenceOps:
         return y
 
     def linear_backward(
-        self, dy: np.ndarray, x: np.ndarray, weight: np.ndarray, *, need_dx: bool = True
-    ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+        self,
+        dy: np.ndarray,
+        x: np.ndarray,
+        weight: np.ndarray,
+        *,
+        need_dx: bool = True,
+        need_dweight: bool = True,
+    ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray]:
         _check_dtype("linear_backward", dy=dy, x=x, weight=weight)
-        _check_linear("linear_backward", x, weight)
-        if dy.shape != (len(x), len(weight)):
-            raise ValueError(
-                f"linear_backward: dy has shape {dy.shape}, the output of x {x.shape} and weight "
-                f"{weight.shape} has {(len(x), len(weight))}"
-            )
-        return dy @ weight if need_dx else None, dy.T @ x, dy.sum(axis=0)
+        _check_linear_gradient("linear_backward", dy, x, weight)
+        dx = dy @ weight if need_dx else None
+        return dx, dy.T @ x if need_dweight else None, dy.sum(axis=0)
 
     def relu(self, x: np.ndarray) -> np.ndarray:
         _check_dtype("relu", x=x)
@@ -203,16 +220,30 @@ class ReferenceOps:
     ) -> None:
         _check_dtype("sgd_update", weight=weight, gradient=gradient, velocity=velocity)
         _check_same_shape("sgd_update", weight=weight, gradient=gradient, velocity=velocity)
-        if not (weight.flags.c_contiguous and velocity.flags.c_contiguous):
-            raise ValueError(
-                "sgd_update: weight and velocity are changed in place and must be C-contiguous"
-            )
+        _check_update("sgd_update", weight=weight, velocity=velocity)
         w, g, v = weight.reshape(-1), gradient.reshape(-1), velocity.reshape(-1)
         for start in range(0, w.size, SGD_CHUNK):
             chunk = slice(start, start + SGD_CHUNK)
             v[chunk] *= momentum
             v[chunk] += rate * (g[chunk] + decay * w[chunk])
             w[chunk] -= v[chunk]
+
+    def linear_sgd_update(
+        self,
+        dy: np.ndarray,
+        x: np.ndarray,
+        weight: np.ndarray,
+        velocity: np.ndarray,
+        *,
+        rate: float,
+        momentum: float,
+        decay: float,
+    ) -> None:
+        op = "linear_sgd_update"
+        _check_dtype(op, dy=dy, x=x, weight=weight, velocity=velocity)
+        _check_linear_gradient(op, dy, x, weight)
+        _check_update(op, weight=weight, velocity=velocity)
+        self.sgd_update(weight, dy.T @ x, velocity, rate=rate, momentum=momentum, decay=decay)
 
     # -- input -----------------------------------------------------------------------------------
 
@@ -283,12 +314,27 @@ def _check_lrn(x: np.ndarray, size: int) -> None:
         raise ValueError(f"lrn: size must be odd and >= 1; got {size}")
 
 
-def _check_linear(op: str, x: np.ndarray, weight: np.ndarray) -> None:
-    if x.ndim != 2 or weight.ndim != 2 or x.shape[1] != weight.shape[1]:
+def _check_linear(op: str, x: np.ndarray, weight: np.ndarray | CompressedWeight) -> None:
+    if x.ndim != 2 or len(weight.shape) != 2 or x.shape[1] != weight.shape[1]:
         raise ValueError(
             f"{op}: x (N, in) and weight (out, in) must agree in their second dimension; "
             f"got shapes {x.shape} and {weight.shape}"
         )
+
+
+def _check_linear_gradient(op: str, dy: np.ndarray, x: np.ndarray, weight: np.ndarray) -> None:
+    _check_linear(op, x, weight)
+    if dy.shape != (len(x), len(weight)):
+        raise ValueError(
+            f"{op}: dy has shape {dy.shape}, the output of x {x.shape} and weight "
+            f"{weight.shape} has {(len(x), len(weight))}"
+        )
+
+
+def _check_update(op: str, *, weight: np.ndarray, velocity: np.ndarray) -> None:
+    _check_same_shape(op, weight=weight, velocity=velocity)
+    if not (weight.flags.c_contiguous and velocity.flags.c_contiguous):
+        raise ValueError(f"{op}: weight and velocity are changed in place and must be C-contiguous")
 
 
 def _check_ratio(op: str, ratio: float) -> None:

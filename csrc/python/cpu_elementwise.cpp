@@ -1,0 +1,149 @@
+// ReLU, dropout, the losses and the solver's step: arrays of any shape.
+
+#include "arrays.h"
+#include "modules.h"
+#include "ops.h"
+
+namespace goturn::python {
+namespace {
+
+py::array_t<float> relu(const py::object& object) {
+  const py::array x = contiguous_of<float>(object, "relu: x");
+  py::array_t<float> y(shape_of(x));
+  float* to = y.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    cpu::relu(x.size(), values_of(x), to);
+  }
+  return y;
+}
+
+py::array_t<float> relu_backward(const py::object& dy_object, const py::object& y_object) {
+  const py::array dy = contiguous_of<float>(dy_object, "relu_backward: dy");
+  const py::array y = contiguous_of<float>(y_object, "relu_backward: y");
+  check_one_shape("relu_backward", {{"dy", dy}, {"y", y}});
+  py::array_t<float> dx(shape_of(dy));
+  float* to = dx.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    cpu::relu_backward(dy.size(), values_of(dy), values_of(y), to);
+  }
+  return dx;
+}
+
+void check_ratio(const std::string& op, double ratio) {
+  if (!(ratio >= 0 && ratio < 1)) {  // true for NaN too
+    throw std::invalid_argument(op + ": ratio must be in [0, 1); got " +
+                                std::string(py::str(py::float_(ratio))));
+  }
+}
+
+// A key of 64 bits, of any kind of whole number.
+std::uint64_t key_of(const py::object& object) {
+  const auto number = py::reinterpret_steal<py::object>(PyNumber_Index(object.ptr()));
+  if (!number) throw py::error_already_set();
+  const std::uint64_t key = PyLong_AsUnsignedLongLong(number.ptr());
+  if (PyErr_Occurred() != nullptr) {
+    PyErr_Clear();
+    throw std::invalid_argument("dropout_mask: key must be in 0 .. 2**64 - 1; got " +
+                                std::string(py::str(number)));
+  }
+  return key;
+}
+
+py::array_t<std::uint8_t> dropout_mask(const py::tuple& shape, double ratio,
+                                       const py::object& key_object) {
+  check_ratio("dropout_mask", ratio);
+  const std::uint64_t key = key_of(key_object);
+  std::vector<py::ssize_t> sizes;
+  for (const py::handle& size : shape) {
+    sizes.push_back(size.cast<py::ssize_t>());
+    if (sizes.back() < 0) {
+      throw std::invalid_argument("dropout_mask: shape must be of sizes >= 0; got " +
+                                  std::string(py::str(shape)));
+    }
+  }
+  auto mask = new_array<std::uint8_t>(sizes);
+  const auto threshold = static_cast<std::uint64_t>(ratio * 4294967296.0);
+  std::uint8_t* to = mask.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    cpu::dropout_mask(mask.size(), threshold, key, to);
+  }
+  return mask;
+}
+
+py::array_t<float> dropout(const py::object& x_object, const py::object& mask_object,
+                           double ratio) {
+  const py::array x = contiguous_of<float>(x_object, "dropout: x");
+  const py::array mask = contiguous_of<std::uint8_t>(mask_object, "dropout: mask");
+  check_ratio("dropout", ratio);
+  check_one_shape("dropout", {{"mask", mask}, {"x", x}});
+  py::array_t<float> y(shape_of(x));
+  const auto* keeps = static_cast<const std::uint8_t*>(mask.data());
+  float* to = y.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    cpu::dropout(x.size(), values_of(x), keeps, static_cast<float>(1 - ratio), to);
+  }
+  return y;
+}
+
+using Loss = double (*)(std::int64_t, const float*, const float*, float*);
+
+py::tuple loss(const std::string& op, Loss run, const py::object& prediction_object,
+               const py::object& label_object) {
+  const py::array prediction = contiguous_of<float>(prediction_object, op + ": prediction");
+  const py::array label = contiguous_of<float>(label_object, op + ": label");
+  check_one_shape(op, {{"prediction", prediction}, {"label", label}});
+  py::array_t<float> gradient(shape_of(prediction));
+  float* to = gradient.mutable_data();
+  double value = 0;
+  {
+    const py::gil_scoped_release release;
+    value = run(prediction.size(), values_of(prediction), values_of(label), to);
+  }
+  return py::make_tuple(value, gradient);
+}
+
+py::tuple l1_loss(const py::object& prediction, const py::object& label) {
+  return loss("l1_loss", &cpu::l1_loss, prediction, label);
+}
+
+py::tuple l2_loss(const py::object& prediction, const py::object& label) {
+  return loss("l2_loss", &cpu::l2_loss, prediction, label);
+}
+
+void sgd_update(const py::object& weight_object, const py::object& gradient_object,
+                const py::object& velocity_object, float rate, float momentum, float decay) {
+  py::array weight = changed_of(weight_object, "sgd_update: weight");
+  const py::array gradient = contiguous_of<float>(gradient_object, "sgd_update: gradient");
+  py::array velocity = changed_of(velocity_object, "sgd_update: velocity");
+  check_one_shape("sgd_update",
+                  {{"weight", weight}, {"gradient", gradient}, {"velocity", velocity}});
+  auto* w = static_cast<float*>(weight.mutable_data());
+  auto* v = static_cast<float*>(velocity.mutable_data());
+  const py::gil_scoped_release release;
+  cpu::sgd_update(weight.size(), {rate, momentum, decay}, values_of(gradient), w, v);
+}
+
+}  // namespace
+
+void bind_elementwise(py::module_& module) {
+  module.def("relu", &relu, py::arg("x"), "max(x, 0).");
+  module.def("relu_backward", &relu_backward, py::arg("dy"), py::arg("y"),
+             "dy where y is positive, else 0.");
+  module.def("dropout_mask", &dropout_mask, py::arg("shape"), py::kw_only(), py::arg("ratio"),
+             py::arg("key"), "uint8, 1 where a value is kept.");
+  module.def("dropout", &dropout, py::arg("x"), py::arg("mask"), py::kw_only(), py::arg("ratio"),
+             "x * mask / (1 - ratio).");
+  module.def("l1_loss", &l1_loss, py::arg("prediction"), py::arg("label"),
+             "(sum of absolute differences, gradient).");
+  module.def("l2_loss", &l2_loss, py::arg("prediction"), py::arg("label"),
+             "(half the sum of squared differences, gradient).");
+  module.def("sgd_update", &sgd_update, py::arg("weight"), py::arg("gradient"), py::arg("velocity"),
+             py::kw_only(), py::arg("rate"), py::arg("momentum"), py::arg("decay"),
+             "v = momentum v + rate (gradient + decay w); w = w - v, in place.");
+}
+
+}  // namespace goturn::python
