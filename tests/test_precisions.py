@@ -18,7 +18,7 @@ from goturn.ops import compressed, get_ops
 from goturn.ops.compressed import compress
 from goturn.weights import Weights
 from networks import tiny
-from test_golden import overlaps, read_sequence
+from test_golden import read_sequence
 from test_network import crops, lively
 from test_tracker import attentive
 
@@ -366,21 +366,28 @@ def test_fc8_on_real_crops(shared_data, prototype):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_overlap_on_the_validation_sequences(shared_data, prototype, precision):
-    """One pass from the first true box of each: mean IoU within 0.01 of fp32's."""
-    networks = [Network(prototype, "cpu", precision=name) for name in ("fp32", precision)]
-    means = []
-    for network in networks:
-        per_sequence = []
-        for folder in sorted((shared_data / "data" / "videos" / "val").iterdir()):
-            frames, truth = read_sequence(folder)
+def test_overlap_on_the_validation_sequences(shared_data, prototype):
+    """Mean IoU within 0.01 of fp32's, with a fresh start from the truth every 25 frames.
+
+    Over whole sequences feedback drives any two roundings apart, by 0.05 of one sequence's mean in
+    either direction, and the mean of 16 sequences by nearly 0.01: that would measure chance.
+    """
+    networks = {p: Network(prototype, "cpu", precision=p) for p in ("fp32", *PRECISIONS)}
+    found: dict[str, list[float]] = {name: [] for name in networks}
+    for folder in sorted((shared_data / "data" / "videos" / "val").iterdir()):
+        frames, truth = read_sequence(folder)
+        labelled = np.isfinite(truth).all(axis=1)
+        for name, network in networks.items():
             tracker = goturn.Tracker(network)
-            tracker.init(frames[0], truth[0])
-            boxes = np.asarray([truth[0], *(tracker.update(frame) for frame in frames[1:])])
-            labelled = np.isfinite(truth).all(axis=1)
-            per_sequence.append(overlaps(boxes[labelled], truth[labelled]).mean())
-        means.append(np.mean(per_sequence))
-    print(precision, [round(float(mean), 4) for mean in means])
-    assert len(per_sequence) == 16
-    assert abs(means[1] - means[0]) <= 0.01, means
+            for i in range(len(frames)):
+                if i % 25 == 0 and labelled[i]:
+                    tracker.init(frames[i], truth[i])
+                    continue
+                box = tracker.update(frames[i])
+                if labelled[i]:
+                    found[name].append(box.iou(goturn.Box(*truth[i])))
+    means = {name: float(np.mean(values)) for name, values in found.items()}
+    print(len(found["fp32"]), means)
+    assert len(found["fp32"]) > 1000
+    for name in PRECISIONS:
+        assert abs(means[name] - means["fp32"]) <= 0.01, means

@@ -41,6 +41,7 @@ from goturn import _cpu
 sys.exit(None if _cpu.__file__.startswith('$work/') else 'another goturn is imported: ' + _cpu.__file__)
 "
 if [ $# -eq 0 ]; then
-  set -- tests/test_crop_resize.py tests/test_native.py tests/test_cpu_engine.py tests/test_cpu_ops.py
+  set -- tests/test_crop_resize.py tests/test_native.py tests/test_cpu_engine.py tests/test_cpu_ops.py \
+    tests/test_precisions.py::TestFormats tests/test_precisions.py::TestLinear
 fi
 LD_PRELOAD="$libraries" "$python" -m pytest -q --capture=sys -p no:cacheprovider "$@"
