@@ -5,6 +5,7 @@ Nothing here knows what a peer does.  A peer is a class (see ``peers.py``) with
 * ``__init__(**options)``: import libraries, read inputs; not timed;
 * ``load()``: from files to ready for the first step;
 * ``step()``: the operation that is measured;
+* ``rest()``, where there is one: what happens between two steps, not timed;
 * ``check()``: raise if the peer no longer does the work in question; called after every turn.
 
 The machine's noise (other processes, clock, page placement) drifts over seconds.  Turns of a few steps

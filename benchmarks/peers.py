@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -38,22 +39,39 @@ class _TrackerPeer:
 
 
 class Goturn(_TrackerPeer):
-    """``goturn.Tracker`` on a device, from one of our weights files."""
+    """``goturn.Tracker`` from one of our weights files.
+
+    Args:
+        tracker: its options: device, precision, ahead.
+        pause_ms: how long to wait for each frame, milliseconds, which is not timed.
+    """
 
     def __init__(
-        self, weights: str, device: str, threads: int, frames: str, box: Sequence[int]
+        self,
+        weights: str,
+        tracker: dict[str, Any],
+        threads: int,
+        frames: str,
+        box: Sequence[int],
+        *,
+        pause_ms: float = 0,
     ) -> None:
         super().__init__(frames, box)
         import goturn
 
+        self._pause = pause_ms / 1e3
+
         if "cv2" in sys.modules:
             sys.modules["cv2"].setNumThreads(threads)
-        self._make: Callable[[], Any] = partial(goturn.Tracker, weights, device=device)
+        self._make: Callable[[], Any] = partial(goturn.Tracker, weights, **tracker)
         self._tracker: Any = None
 
     def load(self) -> None:
         self._tracker = self._make()
         self._tracker.init(next(self._next), self._start)
+
+    def rest(self) -> None:
+        time.sleep(self._pause)
 
     def step(self) -> None:
         self._box = self._tracker.update(next(self._next))

@@ -33,8 +33,12 @@ FC8_STD = 1e-8
 FC8_BIAS = (2.5001, 2.5001, 7.4999, 7.4999)
 
 
-def work(architecture: Architecture) -> Work:
-    """One frame: every parameter read once as fp32; the multiply-adds of both towers and the head."""
+#: Bytes of a weight of the fc layers but the last, in each precision.
+WEIGHT_BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
+
+
+def work(architecture: Architecture, precision: str = "fp32") -> Work:
+    """One frame: every parameter read once; the multiply-adds of both towers and the head."""
     shapes, outputs = architecture.parameter_shapes(), architecture.tower_shapes()
     macs = 0
     for conv in architecture.convs:
@@ -42,7 +46,9 @@ def work(architecture: Architecture) -> Work:
         macs += 2 * math.prod(shapes[f"{conv.name}/weight"]) * height * width
     for linear in architecture.head:
         macs += math.prod(shapes[f"{linear.name}/weight"])
-    return Work(bytes=4 * architecture.parameter_count, flops=2 * macs)
+    saved = 4 - WEIGHT_BYTES[precision]
+    reduced = sum(math.prod(shapes[f"{fc.name}/weight"]) for fc in architecture.head[:-1])
+    return Work(bytes=4 * architecture.parameter_count - saved * reduced, flops=2 * macs)
 
 
 def standing_still(architecture: Architecture) -> Weights:
@@ -77,7 +83,20 @@ ENGINES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "openvino-int8": ("OpenVINO, int8 fc weights, network only", "OpenVINO", {"int8": True}),
     "torch": ("PyTorch fp32, network only", "Torch", {}),
 }
-NAMES = ("reference", "cpu", "opencv", *ENGINES)
+#: Rows of our own tracker: name, and the options of ``goturn.Tracker``.
+OURS: dict[str, dict[str, Any]] = {
+    "reference": {"device": "reference"},
+    "cpu": {"device": "cpu"},
+    "cpu-bf16": {"device": "cpu", "precision": "bf16"},
+    "cpu-int8": {"device": "cpu", "precision": "int8"},
+    "cpu-ahead": {"device": "cpu", "ahead": True},
+    "cpu-int8-ahead": {"device": "cpu", "precision": "int8", "ahead": True},
+}
+NAMES = (*OURS, "opencv", *ENGINES)
+
+#: Milliseconds without a frame before each one that a row with ``ahead`` is given: a camera's 25 frames
+#: a second leave as many to a tracker that takes none.
+PAUSE_MS = 40
 
 
 def make_peers(
@@ -91,7 +110,7 @@ def make_peers(
     common: dict[str, Any] = {"frames": str(frames), "box": BOX}
 
     peers = []
-    if {"reference", "cpu"} & set(names):
+    if set(OURS) & set(names):
         save(weights, ours)
     if "opencv" in names:
         save_caffemodel(weights, theirs, fold_mean=128)  # the mean that it subtracts
@@ -110,8 +129,12 @@ def make_peers(
             peer = Peer("cv2.TrackerGOTURN", HERE / "peers.py", "OpenCV", cost, interpreter=opencv)
             peers.append(replace(peer, options={**options, **common}, files=(theirs,)))
         else:
-            options = {"weights": str(ours), "device": name}
-            peer = Peer(f"goturn {name}", HERE / "peers.py", "Goturn", cost)
+            how = OURS[name]
+            options = {"weights": str(ours), "tracker": how}
+            if how.get("ahead"):
+                options["pause_ms"] = PAUSE_MS
+            own = work(architecture, how.get("precision", "fp32"))
+            peer = Peer(f"goturn {name.replace('-', ' ')}", HERE / "peers.py", "Goturn", own)
             peers.append(replace(peer, options={**options, **common}, files=(ours,)))
     return peers
 

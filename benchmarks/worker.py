@@ -83,7 +83,10 @@ class Commands:
     def turn(self, warm_up: int, steps: int) -> dict[str, Any]:
         step, times = self._peer.step, []
         cpu_start, start = time.process_time(), time.perf_counter()
+        rest = getattr(self._peer, "rest", None)
         for _ in range(warm_up + steps):
+            if rest is not None:
+                rest()
             begin = time.perf_counter_ns()
             step()
             times.append((time.perf_counter_ns() - begin) / 1e6)

@@ -19,6 +19,7 @@ import harness
 import machine
 import peers as tracker_peers
 import track
+import worker
 
 STUB = '''
 import os
@@ -241,7 +242,7 @@ def test_one_command_gives_a_result_file_and_a_table(tmp_path, monkeypatch, caps
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--peers", "cpu,gpu"], "unknown peers gpu; there are reference, cpu, opencv"),
+        (["--peers", "cpu,gpu"], "unknown peers gpu; there are reference, cpu, cpu-bf16"),
         (["--peers", "opencv"], "give at least one peer"),
         (["--rounds", "0"], "give at least one peer, one start, one round and one step"),
         (["--threads", "0"], "whole numbers of at least 1"),
@@ -253,3 +254,24 @@ def test_the_command_says_what_is_wrong(arguments, message, capsys):
         track.parse(arguments)
     assert exit_info.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_reduced_weights_are_counted_as_the_bytes_they_take():
+    reduced = 18432 * 4096 + 2 * 4096**2
+    whole = track.work(goturn())
+    assert track.work(goturn(), "bf16") == machine.Work(whole.bytes - 2 * reduced, whole.flops)
+    assert track.work(goturn(), "int8") == machine.Work(whole.bytes - 3 * reduced, whole.flops)
+
+
+def test_a_row_with_ahead_waits_for_each_frame(tmp_path, monkeypatch):
+    """The time between frames, in which it works, is not counted."""
+    monkeypatch.setattr(track, "goturn", lambda widths: tiny())
+    plain, ahead = track.make_peers(["cpu-int8", "cpu-int8-ahead"], (16,), "", "", tmp_path)
+    assert plain.options["tracker"] == {"device": "cpu", "precision": "int8"}
+    assert "pause_ms" not in plain.options
+    commands = worker.Commands(str(ahead.file), ahead.entry, {**ahead.options, "threads": 1})
+    commands.open()
+    commands.load([])
+    turn = commands.turn(warm_up=0, steps=2)
+    assert turn["wall_s"] >= 2 * track.PAUSE_MS / 1e3
+    assert sum(turn["ms"]) < 2 * track.PAUSE_MS
