@@ -265,7 +265,7 @@ def test_nothing_outlives_the_tracker(network):
     tracker.init(FRAMES[0], START)
     tracker.update(FRAMES[1])
     inner = weakref.ref(tracker._tracker)
-    half = weakref.ref(tracker._tracker._half)
+    half = weakref.ref(tracker._tracker._pipeline._half)
     del tracker
     gc.collect()
     assert inner() is None

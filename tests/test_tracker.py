@@ -382,7 +382,7 @@ class OneAtATime:
 def test_calls_from_several_threads_wait_for_each_other(kind):
     tracker = kind(steady(), device="cpu")
     many = tracker if kind is goturn.MultiTracker else tracker._tracker
-    many.network = watched = OneAtATime(many.network)
+    many._pipeline._network = watched = OneAtATime(many.network)
     start = tracker.init if kind is goturn.Tracker else tracker.add
     start(FRAMES[0], START)
     failures = []

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from goturn.ahead import TargetHalf, target_half
 from goturn.box import (
     Box,
     SearchWindow,
@@ -27,20 +25,10 @@ from goturn.box import (
 )
 from goturn.frame import check_frame
 from goturn.network import Network
-from goturn.ops import Array
+from goturn.pipeline import pipeline_of
 from goturn.weights import Weights, load
 
 WeightsLike = str | Path | Weights | Network
-
-
-@dataclass
-class _Object:
-    """The state of one tracked object."""
-
-    box: Box
-    """The latest estimate, image pixels."""
-    target: Array
-    """The network's input for it: crop of the latest frame about ``box``, (3, S, S)."""
 
 
 class MultiTracker:
@@ -73,14 +61,13 @@ class MultiTracker:
         ahead: bool = False,
     ) -> None:
         self.network = _as_network(weights, device, precision)
-        self._ahead = ahead
-        self._half: TargetHalf | None = None
-        self._objects: dict[int, _Object] = {}
+        self._pipeline = pipeline_of(self.network, ahead=ahead)
+        self._boxes: dict[int, Box] = {}  # in the order of the pipeline's targets
         self._next_id = 0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._objects)
+        return len(self._boxes)
 
     def __repr__(self) -> str:
         return f"<goturn.MultiTracker of {len(self)} objects on {self.network.ops.name}>"
@@ -89,7 +76,7 @@ class MultiTracker:
     def boxes(self) -> dict[int, Box]:
         """The latest box of each object, by its number."""
         with self._lock:
-            return {key: item.box for key, item in self._objects.items()}
+            return dict(self._boxes)
 
     def add(self, frame: np.ndarray, box: Iterable[float]) -> int:
         """Starts to track what is in ``box`` of ``frame``.
@@ -111,14 +98,14 @@ class MultiTracker:
         checked = check_frame(frame)
         height, width = checked.shape[:2]
         start = check_initial_box(box, width, height)
-        target = self._crops(checked, [self._window(start, checked)])[0]
         with self._lock:
+            index = None if instead_of is None else self._index(instead_of)
+            self._pipeline.add(checked, self._window(start, checked), instead_of=index)
             if instead_of is not None:
-                del self._objects[instead_of]
+                del self._boxes[instead_of]
             key = self._next_id
             self._next_id += 1
-            self._objects[key] = _Object(start, target)
-            self._look_ahead()
+            self._boxes[key] = start
         return key
 
     def remove(self, key: int) -> None:
@@ -128,10 +115,13 @@ class MultiTracker:
             KeyError: there is none of that number.
         """
         with self._lock:
-            if key not in self._objects:
-                raise KeyError(f"no object has the number {key!r}; there are {list(self._objects)}")
-            del self._objects[key]
-            self._look_ahead()
+            if key not in self._boxes:
+                raise KeyError(f"no object has the number {key!r}; there are {list(self._boxes)}")
+            self._pipeline.remove(self._index(key))
+            del self._boxes[key]
+
+    def _index(self, key: int) -> int:
+        return list(self._boxes).index(key)
 
     def update(self, frame: np.ndarray) -> dict[int, Box]:
         """Finds each object in the next frame.
@@ -149,56 +139,27 @@ class MultiTracker:
         """
         checked = check_frame(frame)
         with self._lock:
-            if self._objects:
+            if self._boxes:
                 self._step(checked)
-                self._look_ahead()
-            return {key: item.box for key, item in self._objects.items()}
+            return dict(self._boxes)
 
     def _step(self, frame: np.ndarray) -> None:
         height, width = frame.shape[:2]
-        network, objects = self.network, list(self._objects.values())
-        windows = [self._window(item.box, frame) for item in objects]
-        searched = network.encode_search(self._crops(frame, windows))
-        # Last, so that a thread that is still at work on it has not been waited for.
-        target_part = self._target_half([item.target for item in objects])
-        units = network.ops.to_numpy(network.regress(target_part, searched)).tolist()
-
+        windows = [self._window(box, frame) for box in self._boxes.values()]
+        units = self._pipeline.search(frame, windows).tolist()
         boxes = []
         for values, window in zip(units, windows, strict=True):
             if not all(map(math.isfinite, values)):
                 raise ValueError("the network's output is not finite; are the weights damaged?")
             found = uncenter(unscale(values, window), window, width, height)
             boxes.append(restore(found, width, height))
-        targets = self._crops(frame, [self._window(box, frame) for box in boxes])
-        for item, box, target in zip(objects, boxes, targets, strict=True):
-            item.box, item.target = box, target
-
-    def _look_ahead(self) -> None:
-        """Begins with the target's half for the objects as they are now; call it when they change.
-
-        The half is that of all objects together: another one in the batch, and roundings differ.
-        """
-        if self._half is not None:
-            self._half.cancel()
-            self._half = None
-        if self._ahead and self._objects:
-            targets = [item.target for item in self._objects.values()]
-            self._half = TargetHalf(self.network, targets)
-
-    def _target_half(self, targets: Sequence[Array]) -> Array:
-        begun, self._half = self._half, None
-        return target_half(self.network, targets) if begun is None else begun.result()
+        self._pipeline.retarget(frame, [self._window(box, frame) for box in boxes])
+        self._boxes = dict(zip(self._boxes, boxes, strict=True))
 
     def _window(self, box: Box, frame: np.ndarray) -> SearchWindow:
         height, width = frame.shape[:2]
         factor = self.network.architecture.preprocessing.context_factor
         return search_window(box, width, height, factor)
-
-    def _crops(self, frame: np.ndarray, windows: Sequence[SearchWindow]) -> Array:
-        p = self.network.architecture.preprocessing
-        return self.network.ops.crop_resize(
-            frame, windows, size=p.input_size, mean=p.mean, colour_order=p.colour_order
-        )
 
 
 class Tracker:

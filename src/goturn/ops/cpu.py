@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from goturn.architecture import LRN, Conv, TowerLayer
+from goturn.architecture import LRN, Architecture, Conv, TowerLayer
 from goturn.box import SearchWindow
 from goturn.ops import compressed
 from goturn.ops.devices import REBUILD
@@ -53,6 +53,9 @@ class CpuOps:
                 entry["kind"] = "lrn" if isinstance(layer, LRN) else "max_pool"
             described.append(entry)
         return _cpu.Tower(described, side)
+
+    def pipeline(self, architecture: Architecture, parameters: Mapping[str, Any]) -> None:
+        return None
 
     def compress(self, weight: np.ndarray, precision: str) -> CompressedWeight:
         compressed.check_compress(weight, precision)

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from goturn.architecture import TowerLayer
+from goturn.architecture import Architecture, TowerLayer
 from goturn.box import SearchWindow
 
 #: An array of the backend's kind.
@@ -80,6 +80,14 @@ class Ops(Protocol):
 
         Returns:
             A function from (N, 3, side, side) to the features (N, C * H * W) of the last layer.
+        """
+
+    def pipeline(self, architecture: Architecture, parameters: Mapping[str, Any]) -> Any | None:
+        """A :class:`goturn.pipeline.Pipeline` for a network, where the device has its own; else None.
+
+        Args:
+            architecture: of the network.
+            parameters: by name, on this device, as :class:`goturn.network.Network` keeps them.
         """
 
     # -- layers ----------------------------------------------------------------------------------

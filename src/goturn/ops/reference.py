@@ -9,10 +9,11 @@ sums may be ordered otherwise, and round otherwise, with another number of threa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from goturn.architecture import TowerLayer
+from goturn.architecture import Architecture, TowerLayer
 from goturn.box import SearchWindow
 from goturn.ops import compressed, reference_conv, resample
 from goturn.ops.interface import CompressedWeight
@@ -116,6 +117,9 @@ class ReferenceOps:
             direct * x / scale, size
         )
         return dx
+
+    def pipeline(self, architecture: Architecture, parameters: Mapping[str, Any]) -> None:
+        return None
 
     def compress(self, weight: np.ndarray, precision: str) -> CompressedWeight:
         return compressed.compress(weight, precision)
