@@ -47,17 +47,23 @@ py::array contiguous_of(const py::object& object, const std::string& name) {
   return array;
 }
 
-// A matrix of T whose rows may lie apart (a column slice), as NumPy's strides say.
-template <class T = float>
-py::array rows_of(const py::object& object, const std::string& name) {
-  const py::array array = array_of<T>(object, name);
-  if (array.ndim() == 2 && array.size() == 0) return array;  // its strides say nothing
-  const auto size = static_cast<py::ssize_t>(sizeof(T));
+// That `array` is a matrix whose rows may lie apart (a column slice), its strides >= 0.
+template <class Array>
+void check_rows(const Array& array, const std::string& name) {
+  const auto size = static_cast<py::ssize_t>(array.itemsize());
+  if (array.ndim() == 2 && array.size() == 0) return;  // its strides say nothing
   if (array.ndim() != 2 || (array.shape(1) > 1 && array.strides(1) != size) ||
       array.strides(0) % size != 0 || array.strides(0) < 0) {
     throw std::invalid_argument(name + " must be a matrix of contiguous rows; got shape " +
                                 shape_text(array));
   }
+}
+
+// A matrix of T as check_rows asks for.
+template <class T = float>
+py::array rows_of(const py::object& object, const std::string& name) {
+  py::array array = array_of<T>(object, name);
+  check_rows(array, name);
   return array;
 }
 
@@ -97,8 +103,11 @@ py::array_t<T> new_array(const std::vector<py::ssize_t>& shape) {
 }
 
 struct Named {
+  template <class Array>
+  Named(const char* name, const Array& array) : name(name), shape(shape_of(array)) {}
+
   const char* name;
-  const py::array& array;
+  std::vector<py::ssize_t> shape;
 };
 
 // That arrays are of one shape.
@@ -106,15 +115,15 @@ inline void check_one_shape(const std::string& op, std::initializer_list<Named> 
   std::string given;
   bool same = true;
   for (const Named& item : arrays) {
-    same = same && shape_of(item.array) == shape_of(arrays.begin()->array);
-    given += (given.empty() ? "" : ", ") + std::string(item.name) + " " + shape_text(item.array);
+    same = same && item.shape == arrays.begin()->shape;
+    given += (given.empty() ? "" : ", ") + std::string(item.name) + " " + shape_text(item.shape);
   }
   if (!same) throw std::invalid_argument(op + ": arrays must have one shape; got " + given);
 }
 
 // An (H, W, C) uint8 array as a Frame, validated.  The caller keeps the array alive.
-inline Frame frame_of(const py::object& object) {
-  const py::array array = array_of<std::uint8_t>(object, "crop_resize: frame");
+template <class Array>
+Frame frame_of_pixels(const Array& array) {
   if (array.ndim() != 3) {
     throw std::invalid_argument(
         "crop_resize: frame must be (H, W, C) with at least one pixel and C of 1, 3 or 4; got " +
@@ -129,6 +138,10 @@ inline Frame frame_of(const py::object& object) {
                     array.strides(2)};
   validate(frame);
   return frame;
+}
+
+inline Frame frame_of(const py::object& object) {
+  return frame_of_pixels(array_of<std::uint8_t>(object, "crop_resize: frame"));
 }
 
 // An (N, 8) int64 array as windows of `frame`, validated.  A copy, so that another thread that

@@ -1,3 +1,4 @@
+#include "arguments.h"
 #include "arrays.h"
 #include "modules.h"
 #include "ops.h"
@@ -5,33 +6,15 @@
 namespace goturn::python {
 namespace {
 
-ConvShape shape_of_convolution(const py::array& x, const py::array& weight, std::int64_t stride,
-                               std::int64_t pad, std::int64_t groups) {
-  if (x.ndim() != 4 || weight.ndim() != 4) {
-    throw std::invalid_argument(
-        "conv2d: x (N, C, H, W) and weight (K, C / groups, R, S) have 4 dimensions each; got "
-        "shapes " +
-        shape_text(x) + " and " + shape_text(weight));
-  }
-  const ConvShape shape{x.shape(0),      x.shape(1),      x.shape(2), x.shape(3), weight.shape(0),
-                        weight.shape(2), weight.shape(3), stride,     pad,        groups};
-  validate(shape, weight.shape(1));
-  return shape;
-}
-
 py::array_t<float> conv2d(const py::object& x_object, const py::object& weight_object,
                           const py::object& bias_object, std::int64_t stride, std::int64_t pad,
                           std::int64_t groups, bool relu) {
   const py::array x = contiguous_of<float>(x_object, "conv2d: x");
   const py::array weight = contiguous_of<float>(weight_object, "conv2d: weight");
   const py::array bias = contiguous_of<float>(bias_object, "conv2d: bias");
-  const ConvShape shape = shape_of_convolution(x, weight, stride, pad, groups);
-  if (bias.ndim() != 1 || bias.shape(0) != shape.outputs) {
-    throw std::invalid_argument("conv2d: bias has shape " + shape_text(bias) + ", weight " +
-                                shape_text(weight) + " needs (" + std::to_string(shape.outputs) +
-                                ",)");
-  }
-  auto y = new_array<float>({shape.batch, shape.outputs, shape.out_height(), shape.out_width()});
+  const ConvShape shape = conv_shape_of(x, weight, stride, pad, groups);
+  check_conv_bias(bias, weight);
+  auto y = new_array<float>(output_of(shape));
   float* to = y.mutable_data();
   {
     const py::gil_scoped_release release;
@@ -46,14 +29,8 @@ py::tuple conv2d_backward(const py::object& dy_object, const py::object& x_objec
   const py::array dy = contiguous_of<float>(dy_object, "conv2d_backward: dy");
   const py::array x = contiguous_of<float>(x_object, "conv2d_backward: x");
   const py::array weight = contiguous_of<float>(weight_object, "conv2d_backward: weight");
-  const ConvShape shape = shape_of_convolution(x, weight, stride, pad, groups);
-  const std::vector<py::ssize_t> wanted{shape.batch, shape.outputs, shape.out_height(),
-                                        shape.out_width()};
-  if (shape_of(dy) != wanted) {
-    throw std::invalid_argument("conv2d_backward: dy has shape " + shape_text(dy) +
-                                ", the output of x " + shape_text(x) + " and weight " +
-                                shape_text(weight) + " has " + shape_text(wanted));
-  }
+  const ConvShape shape = conv_shape_of(x, weight, stride, pad, groups);
+  check_conv_gradient(dy, x, weight, shape);
   py::array_t<float> dx(need_dx ? shape_of(x) : std::vector<py::ssize_t>{0});
   py::array_t<float> dweight(shape_of(weight));
   py::array_t<float> dbias(shape.outputs);

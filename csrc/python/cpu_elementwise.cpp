@@ -1,5 +1,6 @@
 // ReLU, dropout, the losses and the solver's step: arrays of any shape.
 
+#include "arguments.h"
 #include "arrays.h"
 #include "modules.h"
 #include "ops.h"
@@ -31,40 +32,12 @@ py::array_t<float> relu_backward(const py::object& dy_object, const py::object& 
   return dx;
 }
 
-void check_ratio(const std::string& op, double ratio) {
-  if (!(ratio >= 0 && ratio < 1)) {  // true for NaN too
-    throw std::invalid_argument(op + ": ratio must be in [0, 1); got " +
-                                std::string(py::str(py::float_(ratio))));
-  }
-}
-
-// A key of 64 bits, of any kind of whole number.
-std::uint64_t key_of(const py::object& object) {
-  const auto number = py::reinterpret_steal<py::object>(PyNumber_Index(object.ptr()));
-  if (!number) throw py::error_already_set();
-  const std::uint64_t key = PyLong_AsUnsignedLongLong(number.ptr());
-  if (PyErr_Occurred() != nullptr) {
-    PyErr_Clear();
-    throw std::invalid_argument("dropout_mask: key must be in 0 .. 2**64 - 1; got " +
-                                std::string(py::str(number)));
-  }
-  return key;
-}
-
 py::array_t<std::uint8_t> dropout_mask(const py::tuple& shape, double ratio,
                                        const py::object& key_object) {
   check_ratio("dropout_mask", ratio);
   const std::uint64_t key = key_of(key_object);
-  std::vector<py::ssize_t> sizes;
-  for (const py::handle& size : shape) {
-    sizes.push_back(size.cast<py::ssize_t>());
-    if (sizes.back() < 0) {
-      throw std::invalid_argument("dropout_mask: shape must be of sizes >= 0; got " +
-                                  std::string(py::str(shape)));
-    }
-  }
-  auto mask = new_array<std::uint8_t>(sizes);
-  const auto threshold = static_cast<std::uint64_t>(ratio * 4294967296.0);
+  auto mask = new_array<std::uint8_t>(sizes_of(shape, "dropout_mask"));
+  const std::uint64_t threshold = threshold_of(ratio);
   std::uint8_t* to = mask.mutable_data();
   {
     const py::gil_scoped_release release;

@@ -1,3 +1,4 @@
+#include "arguments.h"
 #include "arrays.h"
 #include "modules.h"
 #include "ops.h"
@@ -12,29 +13,12 @@ struct LinearArguments {
                   const py::object& bias_object)
       : x(rows_of<float>(x_object, "linear: x")),
         weight(rows_of<Weight>(weight_object, "linear: weight")) {
-    if (x.shape(1) != weight.shape(1)) {
-      throw std::invalid_argument(
-          "linear: x (N, in) and weight (out, in) must agree in their second dimension; got "
-          "shapes " +
-          shape_text(x) + " and " + shape_text(weight));
-    }
-    shape = {x.shape(0), x.shape(1), weight.shape(0),
-             x.strides(0) / static_cast<py::ssize_t>(sizeof(float)),
-             weight.strides(0) / static_cast<py::ssize_t>(sizeof(Weight))};
+    shape = linear_shape_of("linear", x, weight);
     y = py::array_t<float>({x.shape(0), weight.shape(0)});
     if (bias_object.is_none()) return;
     bias = contiguous_of<float>(bias_object, "linear: bias");
-    const bool one = bias.ndim() == 1 && bias.shape(0) == weight.shape(0);
-    const bool each =
-        bias.ndim() == 2 && bias.shape(0) == x.shape(0) && bias.shape(1) == weight.shape(0);
-    if (!one && !each) {
-      throw std::invalid_argument(
-          "linear: bias has shape " + shape_text(bias) + ", x " + shape_text(x) + " and weight " +
-          shape_text(weight) + " need (" + std::to_string(weight.shape(0)) + ",) or (" +
-          std::to_string(x.shape(0)) + ", " + std::to_string(weight.shape(0)) + ")");
-    }
+    bias_stride = check_linear_bias(bias, x, weight);
     bias_values = static_cast<const float*>(bias.data());
-    bias_stride = each ? weight.shape(0) : 0;
   }
 
   const float* x_values() const { return static_cast<const float*>(x.data()); }
@@ -77,10 +61,7 @@ py::array_t<float> linear_int8(const py::object& x, const py::object& weight,
                                const py::object& scale_object, const py::object& bias, bool relu) {
   LinearArguments<std::int8_t> given(x, weight, bias);
   const py::array scale = contiguous_of<float>(scale_object, "linear: scale");
-  if (scale.ndim() != 1 || scale.shape(0) != given.weight.shape(0)) {
-    throw std::invalid_argument("linear: scale must have one value for each row of weight " +
-                                shape_text(given.weight) + "; got shape " + shape_text(scale));
-  }
+  check_linear_scale(scale, given.weight);
   float* y = given.y.mutable_data();
   {
     const py::gil_scoped_release release;
@@ -92,8 +73,7 @@ py::array_t<float> linear_int8(const py::object& x, const py::object& weight,
 }
 
 LinearShape weight_shape(const py::array& weight) {
-  return {0, weight.shape(1), weight.shape(0), 0,
-          weight.strides(0) / static_cast<py::ssize_t>(sizeof(float))};
+  return {0, weight.shape(1), weight.shape(0), 0, row_stride(weight)};
 }
 
 py::array_t<std::uint16_t> to_bf16(const py::object& object) {

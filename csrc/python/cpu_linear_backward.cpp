@@ -1,5 +1,6 @@
 // The fc layers in training.
 
+#include "arguments.h"
 #include "arrays.h"
 #include "modules.h"
 #include "ops.h"
@@ -7,33 +8,12 @@
 namespace goturn::python {
 namespace {
 
-std::int64_t row_stride(const py::array& matrix) {
-  return matrix.strides(0) / static_cast<py::ssize_t>(sizeof(float));
-}
-
-// The shape of linear, where dy (N, out), x (N, in) and weight (out, in) agree.
-LinearShape shape_of_linear(const std::string& op, const py::array& dy, const py::array& x,
-                            const py::array& weight) {
-  if (x.shape(1) != weight.shape(1)) {
-    throw std::invalid_argument(
-        op + ": x (N, in) and weight (out, in) must agree in their second dimension; got shapes " +
-        shape_text(x) + " and " + shape_text(weight));
-  }
-  if (dy.shape(0) != x.shape(0) || dy.shape(1) != weight.shape(0)) {
-    throw std::invalid_argument(op + ": dy has shape " + shape_text(dy) + ", the output of x " +
-                                shape_text(x) + " and weight " + shape_text(weight) + " has (" +
-                                std::to_string(x.shape(0)) + ", " +
-                                std::to_string(weight.shape(0)) + ")");
-  }
-  return {x.shape(0), x.shape(1), weight.shape(0), row_stride(x), row_stride(weight)};
-}
-
 py::tuple linear_backward(const py::object& dy_object, const py::object& x_object,
                           const py::object& weight_object, bool need_dx, bool need_dweight) {
   const py::array dy = rows_of(dy_object, "linear_backward: dy");
   const py::array x = rows_of(x_object, "linear_backward: x");
   const py::array weight = rows_of(weight_object, "linear_backward: weight");
-  const LinearShape shape = shape_of_linear("linear_backward", dy, x, weight);
+  const LinearShape shape = linear_shape_of("linear_backward", dy, x, weight);
   py::array_t<float> dx({need_dx ? shape.batch : 0, shape.inputs});
   py::array_t<float> dweight({need_dweight ? shape.outputs : 0, shape.inputs});
   py::array_t<float> dbias(shape.outputs);
@@ -58,7 +38,7 @@ void linear_sgd_update(const py::object& dy_object, const py::object& x_object,
   py::array velocity = changed_of(velocity_object, "linear_sgd_update: velocity");
   check_one_shape("linear_sgd_update", {{"weight", weight}, {"velocity", velocity}});
   rows_of(weight, "linear_sgd_update: weight");  // two dimensions
-  const LinearShape shape = shape_of_linear("linear_sgd_update", dy, x, weight);
+  const LinearShape shape = linear_shape_of("linear_sgd_update", dy, x, weight);
   auto* w = static_cast<float*>(weight.mutable_data());
   auto* v = static_cast<float*>(velocity.mutable_data());
   const py::gil_scoped_release release;

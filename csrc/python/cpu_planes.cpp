@@ -1,5 +1,6 @@
 // Max pooling and local response normalisation.
 
+#include "arguments.h"
 #include "arrays.h"
 #include "modules.h"
 #include "ops.h"
@@ -7,31 +8,10 @@
 namespace goturn::python {
 namespace {
 
-// An argument (N, C, H, W); `op` names the operation for its arguments' kind, `forward` for shapes.
-py::array planes_of(const py::object& object, const std::string& op, const std::string& forward) {
-  const py::array x = contiguous_of<float>(object, op + ": x");
-  if (x.ndim() != 4) {
-    throw std::invalid_argument(forward + ": x (N, C, H, W) has 4 dimensions; got shape " +
-                                shape_text(x));
-  }
-  return x;
-}
-
-PoolShape shape_of_pool(const py::array& x, std::int64_t kernel, std::int64_t stride,
-                        std::int64_t pad) {
-  const PoolShape shape{x.shape(0), x.shape(1), x.shape(2), x.shape(3), kernel, stride, pad};
-  validate(shape);
-  return shape;
-}
-
-std::vector<py::ssize_t> output_of(const PoolShape& shape) {
-  return {shape.batch, shape.channels, shape.out_height(), shape.out_width()};
-}
-
 py::array_t<float> max_pool(const py::object& x_object, std::int64_t kernel, std::int64_t stride,
                             std::int64_t pad) {
-  const py::array x = planes_of(x_object, "max_pool", "max_pool");
-  const PoolShape shape = shape_of_pool(x, kernel, stride, pad);
+  const py::array x = contiguous_of<float>(x_object, "max_pool: x");
+  const PoolShape shape = pool_shape_of(x, kernel, stride, pad);
   auto y = new_array<float>(output_of(shape));
   float* to = y.mutable_data();
   {
@@ -44,13 +24,9 @@ py::array_t<float> max_pool(const py::object& x_object, std::int64_t kernel, std
 py::array_t<float> max_pool_backward(const py::object& dy_object, const py::object& x_object,
                                      std::int64_t kernel, std::int64_t stride, std::int64_t pad) {
   const py::array dy = contiguous_of<float>(dy_object, "max_pool_backward: dy");
-  const py::array x = planes_of(x_object, "max_pool_backward", "max_pool");
-  const PoolShape shape = shape_of_pool(x, kernel, stride, pad);
-  if (shape_of(dy) != output_of(shape)) {
-    throw std::invalid_argument("max_pool_backward: dy has shape " + shape_text(dy) +
-                                ", the output of x " + shape_text(x) + " has " +
-                                shape_text(output_of(shape)));
-  }
+  const py::array x = contiguous_of<float>(x_object, "max_pool_backward: x");
+  const PoolShape shape = pool_shape_of(x, kernel, stride, pad);
+  check_pool_gradient(dy, x, shape);
   py::array_t<float> dx(shape_of(x));
   float* to = dx.mutable_data();
   {
@@ -60,16 +36,10 @@ py::array_t<float> max_pool_backward(const py::object& dy_object, const py::obje
   return dx;
 }
 
-LrnShape shape_of_lrn(const py::array& x, std::int64_t size, float alpha, float beta, float k) {
-  const LrnShape shape{x.shape(0), x.shape(1), x.shape(2) * x.shape(3), size, alpha, beta, k};
-  validate(shape);
-  return shape;
-}
-
 py::array_t<float> lrn(const py::object& x_object, std::int64_t size, float alpha, float beta,
                        float k) {
-  const py::array x = planes_of(x_object, "lrn", "lrn");
-  const LrnShape shape = shape_of_lrn(x, size, alpha, beta, k);
+  const py::array x = contiguous_of<float>(x_object, "lrn: x");
+  const LrnShape shape = lrn_shape_of(x, size, alpha, beta, k);
   py::array_t<float> y(shape_of(x));
   float* to = y.mutable_data();
   {
@@ -82,8 +52,8 @@ py::array_t<float> lrn(const py::object& x_object, std::int64_t size, float alph
 py::array_t<float> lrn_backward(const py::object& dy_object, const py::object& x_object,
                                 std::int64_t size, float alpha, float beta, float k) {
   const py::array dy = contiguous_of<float>(dy_object, "lrn_backward: dy");
-  const py::array x = planes_of(x_object, "lrn_backward", "lrn");
-  const LrnShape shape = shape_of_lrn(x, size, alpha, beta, k);
+  const py::array x = contiguous_of<float>(x_object, "lrn_backward: x");
+  const LrnShape shape = lrn_shape_of(x, size, alpha, beta, k);
   check_one_shape("lrn_backward", {{"dy", dy}, {"x", x}});
   py::array_t<float> dx(shape_of(x));
   float* to = dx.mutable_data();
