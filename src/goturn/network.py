@@ -128,7 +128,7 @@ class Network:
             for kind in ("weight", "bias")
         }
         side = self.architecture.preprocessing.input_size
-        return self.ops.tower(self.architecture.tower, side, parameters)
+        return self.ops.tower(self.architecture.tower, side, parameters, self.precision)
 
     def _encode(self, crops: Array, tower: str) -> Array:
         self._check_crops(crops)

@@ -14,6 +14,7 @@ import numpy as np
 from goturn.ahead import TargetHalf, target_half
 from goturn.architecture import Preprocessing
 from goturn.box import SearchWindow
+from goturn.frame import check_frame
 from goturn.network import Network
 from goturn.ops import Array
 
@@ -21,9 +22,16 @@ from goturn.ops import Array
 class Pipeline(Protocol):
     """The targets of n objects, and the search for them.
 
-    Frames are (H, W, C) uint8 as :func:`goturn.frame.check_frame` gives them; windows are of those
-    frames.  A call that raises leaves the targets as they were.
+    Frames are what :meth:`frame` gives; windows are of those frames.  A call that raises leaves the
+    targets as they were.
     """
+
+    def frame(self, given: Any) -> Any:
+        """A caller's frame as the methods below take it, an (H, W, C) view.
+
+        Raises:
+            TypeError, ValueError: as :func:`goturn.frame.check_frame`.
+        """
 
     def __len__(self) -> int:
         """How many targets there are."""
@@ -60,6 +68,9 @@ class PlainPipeline:
 
     def __len__(self) -> int:
         return len(self._targets)
+
+    def frame(self, given: Any) -> np.ndarray:
+        return check_frame(given)
 
     def add(
         self, frame: np.ndarray, window: SearchWindow, *, instead_of: int | None = None
@@ -103,5 +114,7 @@ class PlainPipeline:
 
 def pipeline_of(network: Network, *, ahead: bool = False) -> Pipeline:
     """The device's own pipeline for ``network`` where it has one, else the plain one."""
-    own: Pipeline | None = network.ops.pipeline(network.architecture, network.parameters)
+    own: Pipeline | None = network.ops.pipeline(
+        network.architecture, network.parameters, network.precision
+    )
     return PlainPipeline(network, ahead=ahead) if own is None else own

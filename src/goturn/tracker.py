@@ -23,7 +23,6 @@ from goturn.box import (
     uncenter,
     unscale,
 )
-from goturn.frame import check_frame
 from goturn.network import Network
 from goturn.pipeline import pipeline_of
 from goturn.weights import Weights, load
@@ -95,7 +94,7 @@ class MultiTracker:
         return self._add(frame, box)
 
     def _add(self, frame: np.ndarray, box: Iterable[float], instead_of: int | None = None) -> int:
-        checked = check_frame(frame)
+        checked = self._pipeline.frame(frame)
         height, width = checked.shape[:2]
         start = check_initial_box(box, width, height)
         with self._lock:
@@ -137,7 +136,7 @@ class MultiTracker:
         Raises:
             TypeError, ValueError: not a frame; the objects stay as they were.
         """
-        checked = check_frame(frame)
+        checked = self._pipeline.frame(frame)
         with self._lock:
             if self._boxes:
                 self._step(checked)

@@ -41,7 +41,11 @@ class CpuOps:
         return array
 
     def tower(
-        self, layers: Sequence[TowerLayer], side: int, parameters: Mapping[str, np.ndarray]
+        self,
+        layers: Sequence[TowerLayer],
+        side: int,
+        parameters: Mapping[str, np.ndarray],
+        precision: str = "fp32",
     ) -> Callable[[np.ndarray], np.ndarray] | None:
         described = []
         for layer in layers:
@@ -54,7 +58,9 @@ class CpuOps:
             described.append(entry)
         return _cpu.Tower(described, side)
 
-    def pipeline(self, architecture: Architecture, parameters: Mapping[str, Any]) -> None:
+    def pipeline(
+        self, architecture: Architecture, parameters: Mapping[str, Any], precision: str
+    ) -> None:
         return None
 
     def compress(self, weight: np.ndarray, precision: str) -> CompressedWeight:

@@ -68,7 +68,11 @@ class Ops(Protocol):
     # -- a whole tower ---------------------------------------------------------------------------
 
     def tower(
-        self, layers: Sequence[TowerLayer], side: int, parameters: Mapping[str, Array]
+        self,
+        layers: Sequence[TowerLayer],
+        side: int,
+        parameters: Mapping[str, Array],
+        precision: str = "fp32",
     ) -> Callable[[Array], Array] | None:
         """A tower as one call, where the device has a faster way than layer by layer; else None.
 
@@ -77,17 +81,22 @@ class Ops(Protocol):
             side: height and width of the input.
             parameters: "conv1/weight", "conv1/bias" ..., under the layers' names; copied, so that
                 later changes are not seen.
+            precision: the network's, one of :attr:`precisions`; what it means for convolutions is the
+                device's.
 
         Returns:
             A function from (N, 3, side, side) to the features (N, C * H * W) of the last layer.
         """
 
-    def pipeline(self, architecture: Architecture, parameters: Mapping[str, Any]) -> Any | None:
+    def pipeline(
+        self, architecture: Architecture, parameters: Mapping[str, Any], precision: str
+    ) -> Any | None:
         """A :class:`goturn.pipeline.Pipeline` for a network, where the device has its own; else None.
 
         Args:
             architecture: of the network.
             parameters: by name, on this device, as :class:`goturn.network.Network` keeps them.
+            precision: the network's, one of :attr:`precisions`.
         """
 
     # -- layers ----------------------------------------------------------------------------------

@@ -40,7 +40,11 @@ class ReferenceOps:
         return array
 
     def tower(
-        self, layers: Sequence[TowerLayer], side: int, parameters: Mapping[str, np.ndarray]
+        self,
+        layers: Sequence[TowerLayer],
+        side: int,
+        parameters: Mapping[str, np.ndarray],
+        precision: str = "fp32",
     ) -> Callable[[np.ndarray], np.ndarray] | None:
         return None
 
@@ -118,7 +122,9 @@ class ReferenceOps:
         )
         return dx
 
-    def pipeline(self, architecture: Architecture, parameters: Mapping[str, Any]) -> None:
+    def pipeline(
+        self, architecture: Architecture, parameters: Mapping[str, Any], precision: str
+    ) -> None:
         return None
 
     def compress(self, weight: np.ndarray, precision: str) -> CompressedWeight:
