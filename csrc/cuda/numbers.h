@@ -113,7 +113,8 @@ __device__ __forceinline__ std::uint32_t pack(float first, float second) {
   return from_float<T>(first).bits | static_cast<std::uint32_t>(from_float<T>(second).bits) << 16;
 }
 
-// Calls `body` with a value of the C++ type that `type` names: dispatch(type, [&](auto zero) {...}).
+// Calls `body` with a value of the C++ type that `type` names: dispatch(type, [&](auto zero)
+// {...}).
 template <class Body>
 void dispatch(Type type, const Body& body) {
   switch (type) {

@@ -9,10 +9,10 @@
 // channels are contiguous, so that threads load 16 bytes at once.  nchw_to_nhwc() and back convert;
 // it serves weights too (KCRS to KRSC).
 //
-// Workspaces.  An operation with `workspace` needs ..._workspace(...) bytes there, 256-byte aligned,
-// of any content, which it changes and nothing else may use until it is done.  Where an operation
-// says so, the counters it keeps in `counters` (kCounters int32, zeroed once at allocation) are zero
-// again when it is done.
+// Workspaces.  An operation with `workspace` needs ..._workspace(...) bytes there, 256-byte
+// aligned, of any content, which it changes and nothing else may use until it is done.  Where an
+// operation says so, the counters it keeps in `counters` (kCounters int32, zeroed once at
+// allocation) are zero again when it is done.
 #pragma once
 
 #include <cstddef>
@@ -37,14 +37,13 @@ enum class Products : int {
 
 inline constexpr int kCounters = 4096;
 
-inline std::size_t size_of(Type type) {
-  return type == Type::f32 ? 4 : type == Type::i8 ? 1 : 2;
-}
+inline std::size_t size_of(Type type) { return type == Type::f32 ? 4 : type == Type::i8 ? 1 : 2; }
 
 // 10 * major + minor of the current device's compute capability.  Tensor-core products need 80.
 int compute_capability();
 
-// -- layouts ---------------------------------------------------------------------------------------
+// -- layouts
+// ---------------------------------------------------------------------------------------
 
 // x (batch, channels, pixels) float to y (batch, pixels, channels padded with zeros to
 // `padded_channels`) of `type`.
@@ -62,13 +61,13 @@ void copy_rows(std::int64_t rows, std::int64_t columns, const float* x, std::int
 // y += x, `count` floats.
 void add(std::int64_t count, const float* x, float* y, Stream stream);
 
-// -- convolution (NHWC, KRSC) ----------------------------------------------------------------------
+// -- convolution (NHWC, KRSC)
+// ----------------------------------------------------------------------
 
 // Cross-correlation plus bias, then ReLU where asked for.  x, weight, y of `type`; bias float.
 std::size_t conv2d_workspace(const ConvShape& shape, Type type, Products products);
-void conv2d(const ConvShape& shape, Type type, Products products, const void* x,
-            const void* weight, const float* bias, bool relu, void* y, void* workspace,
-            int* counters, Stream stream);
+void conv2d(const ConvShape& shape, Type type, Products products, const void* x, const void* weight,
+            const float* bias, bool relu, void* y, void* workspace, int* counters, Stream stream);
 
 // dx from dy, without ReLU.
 std::size_t conv2d_backward_data_workspace(const ConvShape& shape, Type type, Products products);
@@ -82,7 +81,8 @@ void conv2d_backward_weight(const ConvShape& shape, Type type, Products products
                             const void* x, float* dweight, float* dbias, void* workspace,
                             int* counters, Stream stream);
 
-// -- pooling and normalisation (NHWC) ----------------------------------------------------------------
+// -- pooling and normalisation (NHWC)
+// ----------------------------------------------------------------
 
 // Of pooling's output: as the input, or (N, C, P, Q) in float, which is the order of fc6's columns.
 enum class PoolOutput : int { nhwc = 0, nchw_float = 1 };
@@ -102,7 +102,8 @@ void lrn_backward(const LrnShape& shape, const float* dy, const float* x, float*
 void max_pool_lrn(const PoolShape& pool, const LrnShape& norm, Type type, const void* x, void* y,
                   Stream stream);
 
-// -- linear ----------------------------------------------------------------------------------------
+// -- linear
+// ----------------------------------------------------------------------------------------
 
 // Inverted dropout of a layer's output, as csrc/ops.h's dropout_mask and dropout.
 struct Dropout {
@@ -124,14 +125,15 @@ struct LinearWeight {
 //   products  of batches; a few rows are always multiplied on CUDA cores, from memory at full speed
 //   dropout   null for none
 std::size_t linear_workspace(const LinearShape& shape, Type type, Products products);
-void linear(const LinearShape& shape, const LinearWeight& weight, Products products,
-            const float* x, const float* bias, std::int64_t bias_stride, bool relu,
-            const Dropout* dropout, float* y, void* workspace, int* counters, Stream stream);
+void linear(const LinearShape& shape, const LinearWeight& weight, Products products, const float* x,
+            const float* bias, std::int64_t bias_stride, bool relu, const Dropout* dropout,
+            float* y, void* workspace, int* counters, Stream stream);
 
 // dx (batch, inputs) = dy weight, float weights.
 //
-// Where `gate` is not null, it is the layer's input x (batch, inputs), the output of ReLU and dropout
-// of the layer before, and dx is carried back through those: dx * gate_factor where x > 0, else 0.
+// Where `gate` is not null, it is the layer's input x (batch, inputs), the output of ReLU and
+// dropout of the layer before, and dx is carried back through those: dx * gate_factor where x > 0,
+// else 0.
 std::size_t linear_backward_data_workspace(const LinearShape& shape, Products products);
 void linear_backward_data(const LinearShape& shape, Products products, const float* dy,
                           std::int64_t dy_stride, const float* weight, const float* gate,
@@ -145,9 +147,9 @@ void linear_backward_weight(const LinearShape& shape, const float* dy, std::int6
 // sgd_update of weight with the gradient dy^T x, and of bias with the column sums of dy, none of
 // which is stored.  The rates are in device memory.  bias and its velocity may be null.
 void linear_sgd_update(const LinearShape& shape, const float* dy, std::int64_t dy_stride,
-                       const float* x, const SgdRates* weight_rates, float* weight,
-                       float* velocity, const SgdRates* bias_rates, float* bias,
-                       float* bias_velocity, Stream stream);
+                       const float* x, const SgdRates* weight_rates, float* weight, float* velocity,
+                       const SgdRates* bias_rates, float* bias, float* bias_velocity,
+                       Stream stream);
 
 // The nearest number of `to` (f16 or bf16; ties to even) for each float; `count` values.
 void convert(std::int64_t count, const float* x, Type to, void* y, Stream stream);
@@ -157,7 +159,8 @@ void convert(std::int64_t count, const float* x, Type to, void* y, Stream stream
 void to_int8(const LinearShape& shape, const float* weight, std::int8_t* values, float* scale,
              Stream stream);
 
-// -- elementwise, losses, solver -------------------------------------------------------------------
+// -- elementwise, losses, solver
+// -------------------------------------------------------------------
 
 void relu(std::int64_t count, const float* x, float* y, Stream stream);
 void relu_backward(std::int64_t count, const float* dy, const float* y, float* dx, Stream stream);
@@ -175,14 +178,15 @@ void l2_loss(std::int64_t count, const float* prediction, const float* label, fl
 void sgd_update(std::int64_t count, const SgdRates* rates, const float* gradient, float* weight,
                 float* velocity, Stream stream);
 
-// -- input -----------------------------------------------------------------------------------------
+// -- input
+// -----------------------------------------------------------------------------------------
 
 // How crops are written.
 struct CropLayout {
-  // 0: (N, 3, size, size) float.  Else space to depth, for a first convolution of this stride: blocks
-  // of block x block pixels become channels of an NHWC image of ceil(size / block) pixels a side,
-  // channel (row in block * block + column in block) * 3 + plane; zeros beyond the crop and from
-  // channel 3 block^2 to `channels`.
+  // 0: (N, 3, size, size) float.  Else space to depth, for a first convolution of this stride:
+  // blocks of block x block pixels become channels of an NHWC image of ceil(size / block) pixels a
+  // side, channel (row in block * block + column in block) * 3 + plane; zeros beyond the crop and
+  // from channel 3 block^2 to `channels`.
   int block = 0;
   int channels = 0;
   Type type = Type::f32;
@@ -193,5 +197,9 @@ struct CropLayout {
 void crop_resize(const Frame* frame, const CropWindow* windows, std::int64_t count,
                  const CropResizeParameters& parameters, const CropLayout& layout, void* crops,
                  Stream stream);
+
+// Crops (count, 3, size, size) in float to `layout`, whose block is not 0.
+void space_to_depth(std::int64_t count, std::int64_t size, const float* crops,
+                    const CropLayout& layout, void* y, Stream stream);
 
 }  // namespace goturn::cuda

@@ -70,9 +70,7 @@ class Shared {
   __device__ explicit Shared(T* values) : values_(values) {}
 
   __device__ __forceinline__ T& operator[](int index) const { return values_[index]; }
-  __device__ __forceinline__ Shared operator+(int offset) const {
-    return Shared(values_ + offset);
-  }
+  __device__ __forceinline__ Shared operator+(int offset) const { return Shared(values_ + offset); }
   // A vector V of values from `index` on, aligned as V is.
   template <class V>
   __device__ __forceinline__ V load(int index) const {
@@ -116,8 +114,8 @@ class SharedMemory {
 };
 
 // Begins to copy kBytes (4, 8 or 16; both sides aligned to that) to shared memory, or zeros where
-// not `valid` (`from` must be an address inside the array all the same; it is not read).  Done when a
-// wait says so, and for other threads after a barrier besides.
+// not `valid` (`from` must be an address inside the array all the same; it is not read).  Done when
+// a wait says so, and for other threads after a barrier besides.
 template <int kBytes, class T>
 __device__ __forceinline__ void copy_async(const Shared<T>& to, int index, const T* from,
                                            bool valid = true) {
