@@ -62,4 +62,5 @@ PYBIND11_MODULE(_cuda, module) {
   goturn::python::bind_cuda_linear_backward(module);
   goturn::python::bind_cuda_elementwise(module);
   goturn::python::bind_cuda_crop_resize(module);
+  goturn::python::bind_cuda_rows(module);
 }

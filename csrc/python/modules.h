@@ -29,5 +29,6 @@ void bind_cuda_linear(pybind11::module_& module);
 void bind_cuda_linear_backward(pybind11::module_& module);
 void bind_cuda_elementwise(pybind11::module_& module);
 void bind_cuda_crop_resize(pybind11::module_& module);
+void bind_cuda_rows(pybind11::module_& module);
 
 }  // namespace goturn::python
