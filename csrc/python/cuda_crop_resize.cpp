@@ -123,7 +123,7 @@ void bind_cuda_crop_resize(py::module_& module) {
       "stay until crop_resize is done.");
   module.def("crop_resize", &crop_resize, py::arg("job"), py::arg("crops"), py::kw_only(),
              py::arg("start") = 0, py::arg("size"), py::arg("mean"), py::arg("colour_order"),
-             py::arg("block"), py::arg("stream"),
+             py::arg("block") = 0, py::arg("stream"),
              "Crops of a packed job in device memory, from window number start on, one for each of "
              "crops: (N, 3, size, size) "
              "float32 where block is 0, else space to depth, (N, side, side, channels) with side = "

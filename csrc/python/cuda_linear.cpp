@@ -27,12 +27,11 @@ cuda::Products linear_products_of(const std::string& op, const std::string& name
   return products_of(op, name, type == cuda::Type::i8 ? cuda::Type::bf16 : type);
 }
 
-std::size_t linear_workspace(std::int64_t batch, std::int64_t inputs, std::int64_t outputs,
-                             std::int64_t x_stride, std::int64_t weight_stride,
+std::size_t linear_workspace(const py::tuple& x_shape, const py::tuple& weight_shape,
                              const std::string& dtype, const std::string& products) {
+  const LinearShape shape = linear_shape_of_sizes("linear", x_shape, weight_shape);
   const cuda::Type type = type_named("linear", dtype);
-  return cuda::linear_workspace({batch, inputs, outputs, x_stride, weight_stride}, type,
-                                linear_products_of("linear", products, type));
+  return cuda::linear_workspace(shape, type, linear_products_of("linear", products, type));
 }
 
 // The scale of an int8 weight, and of no other.
@@ -104,13 +103,13 @@ void to_int8(const py::object& weight_object, const py::object& values_object,
 }  // namespace
 
 void bind_cuda_linear(py::module_& module) {
-  module.def("linear_workspace", &linear_workspace, py::arg("batch"), py::arg("inputs"),
-             py::arg("outputs"), py::kw_only(), py::arg("x_stride"), py::arg("weight_stride"),
+  module.def("linear_workspace", &linear_workspace, py::arg("x"), py::arg("weight"), py::kw_only(),
              py::arg("dtype"), py::arg("products"),
-             "Bytes of workspace; strides in values, dtype that of the weight.");
+             "Bytes of workspace, for shapes of x and weight; dtype is that of the weight.");
   module.def("linear", &linear, py::arg("x"), py::arg("weight"), py::arg("scale"), py::arg("bias"),
-             py::arg("y"), py::kw_only(), py::arg("relu"), py::arg("key"), py::arg("ratio"),
-             py::arg("products"), py::arg("workspace"), py::arg("counters"), py::arg("stream"),
+             py::arg("y"), py::kw_only(), py::arg("relu"), py::arg("key") = py::none(),
+             py::arg("ratio") = 0, py::arg("products"), py::arg("workspace"), py::arg("counters"),
+             py::arg("stream"),
              "y (N, out) = dropout(relu(x weight.T + bias)); no dropout where key is None.");
   module.def("convert", &convert, py::arg("x"), py::arg("y"), py::kw_only(), py::arg("stream"),
              "y, float16 or the bits of bfloat16 (uint16), nearest to float32 x; ties to even.");

@@ -9,11 +9,10 @@
 namespace goturn::python {
 namespace {
 
-std::size_t linear_backward_data_workspace(std::int64_t batch, std::int64_t inputs,
-                                           std::int64_t outputs, std::int64_t weight_stride,
+std::size_t linear_backward_data_workspace(const py::tuple& x_shape, const py::tuple& weight_shape,
                                            const std::string& products) {
   const std::string op = "linear_backward_data";
-  return cuda::linear_backward_data_workspace({batch, inputs, outputs, inputs, weight_stride},
+  return cuda::linear_backward_data_workspace(linear_shape_of_sizes(op, x_shape, weight_shape),
                                               products_of(op, products, cuda::Type::f32));
 }
 
@@ -122,9 +121,9 @@ void sgd_update(const py::object& weight_object, const py::object& gradient_obje
 }  // namespace
 
 void bind_cuda_linear_backward(py::module_& module) {
-  module.def("linear_backward_data_workspace", &linear_backward_data_workspace, py::arg("batch"),
-             py::arg("inputs"), py::arg("outputs"), py::kw_only(), py::arg("weight_stride"),
-             py::arg("products"), "Bytes of workspace; the stride in values.");
+  module.def("linear_backward_data_workspace", &linear_backward_data_workspace, py::arg("x"),
+             py::arg("weight"), py::kw_only(), py::arg("products"),
+             "Bytes of workspace, for shapes of x and weight.");
   module.def("linear_backward_data", &linear_backward_data, py::arg("dy"), py::arg("weight"),
              py::arg("gate"), py::arg("dx"), py::kw_only(), py::arg("gate_factor"),
              py::arg("products"), py::arg("workspace"), py::arg("counters"), py::arg("stream"),

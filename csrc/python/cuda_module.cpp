@@ -56,6 +56,7 @@ PYBIND11_MODULE(_cuda, module) {
       },
       "(major, minor) of the current device.");
   goturn::python::bind_cuda_checks(module);
+  goturn::python::bind_cuda_layout(module);
   goturn::python::bind_cuda_conv2d(module);
   goturn::python::bind_cuda_planes(module);
   goturn::python::bind_cuda_linear(module);

@@ -48,17 +48,28 @@ py::tuple max_pool_shape(const py::tuple& x, std::int64_t kernel, std::int64_t s
   return py::tuple(py::cast(output_of(shape, false)));
 }
 
-void max_pool(const py::object& x_object, const py::object& y_object, std::int64_t kernel,
-              std::int64_t stride, std::int64_t pad, bool nchw, std::uintptr_t stream) {
-  const DeviceArray x = device_numbers_of(x_object, "max_pool: x");
-  const DeviceArray y = device_numbers_of(y_object, "max_pool: y");
+void run_max_pool(const std::string& op, const py::object& x_object, const py::object& y_object,
+                  std::int64_t kernel, std::int64_t stride, std::int64_t pad, bool nchw,
+                  std::uintptr_t stream) {
+  const DeviceArray x = device_numbers_of(x_object, op + ": x");
+  const DeviceArray y = device_numbers_of(y_object, op + ": y");
   if (nchw && !y.holds<float>()) refuse_type(y, "float32");
   if (!nchw) check_same_type(y, x);
-  const PoolShape shape = shape_of_pool("max_pool", x.shape(), kernel, stride, pad);
+  const PoolShape shape = shape_of_pool(op, x.shape(), kernel, stride, pad);
   check_output(y, output_of(shape, nchw));
   check_apart({&y}, {&x});
   const py::gil_scoped_release release;
   cuda::max_pool(shape, type_of(x), x.data(), layout_of(nchw), y.data(), stream_of(stream));
+}
+
+void max_pool(const py::object& x, const py::object& y, std::int64_t kernel, std::int64_t stride,
+              std::int64_t pad, std::uintptr_t stream) {
+  run_max_pool("max_pool", x, y, kernel, stride, pad, false, stream);
+}
+
+void max_pool_to_nchw(const py::object& x, const py::object& y, std::int64_t kernel,
+                      std::int64_t stride, std::int64_t pad, std::uintptr_t stream) {
+  run_max_pool("max_pool_to_nchw", x, y, kernel, stride, pad, true, stream);
 }
 
 void max_pool_backward(const py::object& dy_object, const py::object& x_object,
@@ -122,11 +133,15 @@ void bind_cuda_planes(py::module_& module) {
              py::arg("stride"), py::arg("pad"),
              "The shape (N, P, Q, C) of max_pool's y, for a shape of x.");
   module.def("max_pool", &max_pool, py::arg("x"), py::arg("y"), py::kw_only(), py::arg("kernel"),
-             py::arg("stride"), py::arg("pad"), py::arg("nchw"), py::arg("stream"),
-             "y (N, P, Q, C) from x (N, H, W, C); where nchw, (N, C, P, Q) in float32.");
+             py::arg("stride"), py::arg("pad"), py::arg("stream"),
+             "y (N, P, Q, C) from x (N, H, W, C).");
+  module.def("max_pool_to_nchw", &max_pool_to_nchw, py::arg("x"), py::arg("y"), py::kw_only(),
+             py::arg("kernel"), py::arg("stride"), py::arg("pad"), py::arg("stream"),
+             "y (N, C, P, Q) float32 from x (N, H, W, C).");
   module.def("max_pool_backward", &max_pool_backward, py::arg("dy"), py::arg("x"), py::arg("dx"),
              py::kw_only(), py::arg("kernel"), py::arg("stride"), py::arg("pad"), py::arg("nchw"),
-             py::arg("stream"), "dx (N, H, W, C) of max_pool, in float32; dy as max_pool's y.");
+             py::arg("stream"),
+             "dx (N, H, W, C) of max_pool, or of max_pool_to_nchw where nchw; in float32.");
   module.def("lrn", &lrn, py::arg("x"), py::arg("y"), py::kw_only(), py::arg("size"),
              py::arg("alpha"), py::arg("beta"), py::arg("k"), py::arg("stream"),
              "x (N, H, W, C), normalised across channels.");

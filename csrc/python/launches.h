@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "arguments.h"
 #include "device_arrays.h"
 
 namespace goturn::python {
@@ -45,6 +46,19 @@ inline cuda::Products products_of(const std::string& op, const std::string& name
         std::to_string(capability / 10) + "." + std::to_string(capability % 10));
   }
   return products;
+}
+
+// The shape of linear, for shapes of x (N, in) and weight (out, in).
+inline LinearShape linear_shape_of_sizes(const std::string& op, const py::tuple& x_shape,
+                                         const py::tuple& weight_shape) {
+  const std::vector<py::ssize_t> x = sizes_of(x_shape, op);
+  const std::vector<py::ssize_t> weight = sizes_of(weight_shape, op);
+  if (x.size() != 2 || weight.size() != 2 || x[1] != weight[1]) {
+    throw std::invalid_argument(
+        op + ": x (N, in) and weight (out, in) must agree in their second dimension; got shapes " +
+        shape_text(x) + " and " + shape_text(weight));
+  }
+  return {x[0], x[1], weight[0], x[1], x[1]};
 }
 
 // The memory that an operation works in, checked.

@@ -99,8 +99,9 @@ def conv2d_backward_weight(
 
 # Pooling and normalisation.
 def max_pool_shape(x: Shape, *, kernel: int, stride: int, pad: int) -> Shape: ...
-def max_pool(
-    x: Array, y: Array, *, kernel: int, stride: int, pad: int, nchw: bool, stream: int
+def max_pool(x: Array, y: Array, *, kernel: int, stride: int, pad: int, stream: int) -> None: ...
+def max_pool_to_nchw(
+    x: Array, y: Array, *, kernel: int, stride: int, pad: int, stream: int
 ) -> None: ...
 def max_pool_backward(
     dy: Array, x: Array, dx: Array, *, kernel: int, stride: int, pad: int, nchw: bool, stream: int
@@ -126,16 +127,7 @@ def max_pool_lrn(
 ) -> None: ...
 
 # Linear: the weight of float32, float16, uint16 (bfloat16) or, with a scale, int8; the rest float32.
-def linear_workspace(
-    batch: int,
-    inputs: int,
-    outputs: int,
-    *,
-    x_stride: int,
-    weight_stride: int,
-    dtype: str,
-    products: str,
-) -> int: ...
+def linear_workspace(x: Shape, weight: Shape, *, dtype: str, products: str) -> int: ...
 def linear(
     x: Array,
     weight: Array,
@@ -144,16 +136,14 @@ def linear(
     y: Array,
     *,
     relu: bool,
-    key: Array | None,
-    ratio: float,
+    key: Array | None = None,
+    ratio: float = 0,
     products: str,
     workspace: Array | None,
     counters: Array,
     stream: int,
 ) -> None: ...
-def linear_backward_data_workspace(
-    batch: int, inputs: int, outputs: int, *, weight_stride: int, products: str
-) -> int: ...
+def linear_backward_data_workspace(x: Shape, weight: Shape, *, products: str) -> int: ...
 def linear_backward_data(
     dy: Array,
     weight: Array,
@@ -212,7 +202,7 @@ def crop_resize(
     size: int,
     mean: Sequence[float],
     colour_order: str,
-    block: int,
+    block: int = 0,
     stream: int,
 ) -> None: ...
 def space_to_depth(crops: Array, y: Array, *, block: int, stream: int) -> None: ...
