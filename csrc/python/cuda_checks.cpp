@@ -101,6 +101,11 @@ py::tuple check_dropout_mask(const py::tuple& shape, double ratio, const py::obj
   return as_tuple(sizes_of(shape, "dropout_mask"));
 }
 
+void check_crop_resize(std::int64_t size, const py::sequence& mean,
+                       const std::string& colour_order) {
+  crop_resize_parameters_of(size, mean, colour_order);
+}
+
 }  // namespace
 
 void bind_cuda_checks(py::module_& module) {
@@ -123,6 +128,9 @@ void bind_cuda_checks(py::module_& module) {
              py::arg("weight"), doc);
   module.def("check_one_shape", &check_one_shape_of, py::arg("op"),
              "Checks that the arrays given by name are of one shape, and gives it.");
+  module.def("check_ratio", &check_ratio, py::arg("op"), py::arg("ratio"), doc);
+  module.def("check_crop_resize", &check_crop_resize, py::kw_only(), py::arg("size"),
+             py::arg("mean"), py::arg("colour_order"), doc);
   module.def("check_dropout_mask", &check_dropout_mask, py::arg("shape"), py::kw_only(),
              py::arg("ratio"), py::arg("key"), doc);
 }
