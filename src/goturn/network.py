@@ -191,9 +191,10 @@ class Network:
             for layer in self.architecture.tower:
                 outputs.append(self._tower_layer(layer, outputs[-1], tower))
             towers[tower] = outputs
-        x = self.ops.concatenate(
-            [outputs[-1].reshape(len(outputs[-1]), -1) for outputs in towers.values()], axis=1
-        )
+        features = [outputs[-1].reshape(len(outputs[-1]), -1) for outputs in towers.values()]
+        if owners is not None:
+            features[0] = self.ops.take_rows(features[0], owners)
+        x = self.ops.concatenate(features, axis=1)
         head, masks = [x], {}
         for index, linear in enumerate(self.architecture.head):
             x = self.ops.linear(x, *self._linear_parameters(linear), relu=linear.relu)

@@ -17,7 +17,12 @@ import numpy as np
 from goturn.architecture import Architecture, TowerLayer
 from goturn.box import SearchWindow
 from goturn.ops import compressed
+from goturn.ops.cuda_gpu import Gpu
 from goturn.ops.cuda_memory import Memory
+from goturn.ops.cuda_pipeline import CudaPipeline
+from goturn.ops.cuda_precision import arithmetic
+from goturn.ops.cuda_tower import Tower
+from goturn.ops.cuda_training import CudaTrainingStep, training_dropout_is_gated
 from goturn.ops.interface import Array, CompressedWeight
 from goturn.ops.resample import window_table
 
@@ -44,6 +49,7 @@ class CudaOps:
 
     def __init__(self, kernels: Any, memory: Memory, products: str | None = None) -> None:
         self.kernels, self.memory, self.name = kernels, memory, memory.name
+        self._gpu = Gpu(kernels, memory)
         with memory.device():
             #: (major, minor).
             self.capability: tuple[int, int] = kernels.compute_capability()
@@ -117,18 +123,27 @@ class CudaOps:
         side: int,
         parameters: Mapping[str, Array],
         precision: str = "fp32",
-    ) -> Callable[[Array], Array] | None:
-        return None
+    ) -> Callable[[Array], Array]:
+        how, _ = arithmetic(precision, self.products)
+        with self.memory.device():
+            return Tower(self._gpu, layers, side, parameters, how)
 
     def pipeline(
         self, architecture: Architecture, parameters: Mapping[str, Any], precision: str
-    ) -> Any | None:
-        return None
+    ) -> CudaPipeline:
+        towers, head = arithmetic(precision, self.products)
+        return CudaPipeline(self._gpu, architecture, parameters, towers, head)
 
     def training_step(
         self, architecture: Architecture, parameters: Mapping[str, Any], *, loss: str, towers: bool
-    ) -> Any | None:
-        return None
+    ) -> CudaTrainingStep | None:
+        if not training_dropout_is_gated(architecture.head):
+            return None
+        how, products = arithmetic("fp32", self.products)
+        return CudaTrainingStep(
+            self._gpu, architecture, parameters,
+            loss=loss, towers=towers, convs=how, products=products,
+        )  # fmt: skip
 
     # -- layers ----------------------------------------------------------------------------------
 
