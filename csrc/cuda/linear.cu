@@ -19,10 +19,6 @@ std::int64_t gemv_batch(Type type, Products products) {
   return type == Type::i8 ? 2 : 4;
 }
 
-// Fewer products than that are not worth a tile; and the error of splitting into tf32 is averaged
-// over too few.
-constexpr std::int64_t kMinMatrixDepth = 32;
-
 // What fits the shape; `aligned` says whether the pointers are aligned to 16 bytes.
 struct Choice {
   enum class Kernel { gemv, scalar, matrix } kernel;

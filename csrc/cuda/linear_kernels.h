@@ -60,10 +60,13 @@ void launch_scalar_across(const LinearArguments& a, Stream stream);
 // -- batches, on tensor cores
 // ------------------------------------------------------------------------
 
-Slices matrix_slices(const LinearArguments& a, Type type);
+// Fewer products than that are not worth a tile; and over so few, errors of the numbers' splitting
+// into two are not averaged.
+inline constexpr std::int64_t kMinMatrixDepth = 32;
+
 // x and weight allow loads of 16 bytes, and 16 bytes of weights divide the depth.
+Slices matrix_slices(const LinearArguments& a, Type type);
 void launch_matrix(const LinearArguments& a, Type type, Products products, Stream stream);
-// weight is (depth, rows), in float; 4 divides depth and rows.
-void launch_matrix_across(const LinearArguments& a, Products products, Stream stream);
+void launch_matrix_reduced(const LinearArguments& a, Type type, Stream stream);
 
 }  // namespace goturn::cuda
