@@ -112,7 +112,9 @@ class CudaOps:
         """Numbers of ``rows`` rows on the device, where nothing checks them."""
         numbers = np.asarray(index)
         if numbers.size and not 0 <= numbers.min() <= numbers.max() < rows:
-            raise IndexError(f"rows must be 0 to {rows - 1}; got {numbers.min()} to {numbers.max()}")
+            raise IndexError(
+                f"rows must be 0 to {rows - 1}; got {numbers.min()} to {numbers.max()}"
+            )
         return self.memory.from_numpy(numbers.astype(np.int32))
 
     # -- whole networks --------------------------------------------------------------------------
@@ -158,7 +160,7 @@ class CudaOps:
         groups: int = 1,
         relu: bool = False,
     ) -> Array:
-        sizes = {"stride": stride, "pad": pad, "groups": groups}
+        sizes: dict[str, Any] = {"stride": stride, "pad": pad, "groups": groups}
         n, k, p, q = self.kernels.check_conv2d(x, weight, bias, **sizes)
         images, filters, y = self._nhwc(x), self._nhwc(weight), self._empty((n, p, q, k))
         self._launch_with_scratch(
@@ -178,7 +180,7 @@ class CudaOps:
         groups: int = 1,
         need_dx: bool = True,
     ) -> tuple[Array | None, Array, Array]:
-        sizes = {"stride": stride, "pad": pad, "groups": groups}
+        sizes: dict[str, Any] = {"stride": stride, "pad": pad, "groups": groups}
         self.kernels.check_conv2d_backward(dy, x, weight, **sizes)
         d_out, images, filters = self._nhwc(dy), self._nhwc(x), self._nhwc(weight)
         dx = None
@@ -252,7 +254,8 @@ class CudaOps:
         *,
         relu: bool = False,
     ) -> Array:
-        values, scale, products = weight, None, self.products
+        values: Any = weight
+        scale, products = None, self.products
         if isinstance(weight, CompressedWeight):  # tensor cores would round x
             values, scale, products = weight.values, weight.scale, "scalar"
         y = self._empty(self.kernels.check_linear(x, values, bias))

@@ -1,8 +1,8 @@
 """Memory, streams and graphs of a GPU, as the rest of :mod:`goturn.ops` asks for them.
 
 :class:`CupyMemory` is CuPy: its pool, its streams, its graphs, and none of its expressions, which it
-would have to compile at run time.  :class:`NumpyMemory` is the same in host memory, for the emulation of
-the kernels in tests.
+would have to compile at run time.  Tests have another :class:`Memory`, in host memory, for the emulation
+of the kernels.
 """
 
 from __future__ import annotations
@@ -185,7 +185,10 @@ class CupyMemory:
             pointer.copy_to_host_async(memory.ctypes.data, memory.nbytes, stream)
             stream.synchronize()
         offset = array.data.ptr - first
-        return np.ndarray(array.shape, array.dtype, memory, offset, array.strides).copy()
+        copied: np.ndarray = np.ndarray(
+            array.shape, array.dtype, memory, offset, array.strides
+        ).copy()
+        return copied
 
     def pinned(self, shape: Shape, dtype: DType) -> np.ndarray:
         count = int(np.prod(shape, dtype=np.int64))
@@ -265,96 +268,6 @@ class _CupyGraph:
 
     def launch(self) -> None:
         self._graph.launch(self._stream)
-
-
-class NumpyMemory:
-    """:class:`Memory` in host memory, where everything is done at once; one stream, number 0."""
-
-    name = "cuda:0"
-
-    def device(self) -> contextlib.AbstractContextManager[Any]:
-        return contextlib.nullcontext()
-
-    def empty(self, shape: Shape, dtype: DType) -> Array:
-        array = _aligned(shape, dtype)
-        # NaN as a float: what reads it before it is written shows.
-        array.reshape(-1).view(np.uint8)[:] = 0xFF
-        return array
-
-    def zeros(self, shape: Shape, dtype: DType) -> Array:
-        array = _aligned(shape, dtype)
-        array[...] = 0
-        return array
-
-    def from_numpy(self, array: np.ndarray) -> Array:
-        copy = _aligned(array.shape, array.dtype)
-        copy[...] = array
-        return copy
-
-    def copy_from_numpy(self, array: np.ndarray, to: Array) -> None:
-        _check_same(array, to)
-        to[...] = array
-
-    def to_numpy(self, array: Array) -> np.ndarray:
-        copy: np.ndarray = array.copy()
-        return copy
-
-    def pinned(self, shape: Shape, dtype: DType) -> np.ndarray:
-        return _aligned(shape, dtype)
-
-    def upload(self, host: np.ndarray, device: Array, stream: Stream) -> None:
-        self.copy_from_numpy(host, device)
-
-    def download(self, device: Array, host: np.ndarray, stream: Stream) -> None:
-        self.copy_from_numpy(device, host)
-
-    def view(self, given: Any) -> Array | None:
-        return None  # NumPy arrays count as the caller's, in host memory
-
-    def current_stream(self) -> int:
-        return 0
-
-    def caller_stream(self) -> Stream:
-        return 0
-
-    def new_stream(self) -> Stream:
-        return 0
-
-    def pointer_of(self, stream: Stream) -> int:
-        return 0
-
-    def synchronize(self, stream: Stream) -> None:
-        pass
-
-    def follow(self, stream: Stream, leader: Stream) -> None:
-        pass
-
-    def new_event(self) -> Event:
-        return None
-
-    def record(self, event: Event, stream: Stream) -> None:
-        pass
-
-    def wait(self, event: Event) -> None:
-        pass
-
-    def capture(self, function: Callable[[], None], stream: Stream) -> Graph:
-        return _Again(function)
-
-
-class _Again:
-    """A graph whose launch calls the function once more."""
-
-    def __init__(self, function: Callable[[], None]) -> None:
-        self.launch = function
-
-
-def _aligned(shape: Shape, dtype: DType) -> np.ndarray:
-    """An array that begins at an address that 256 divides, as those of a GPU do."""
-    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    memory = np.empty(size + 255, np.uint8)
-    start = -memory.ctypes.data % 256
-    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def _check_same(one: Array, other: Array) -> None:
