@@ -3,6 +3,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <numeric>
 #include <stdexcept>
 
@@ -487,8 +488,9 @@ void fail(const char* format, ...) {
 
 void run(const char* name, const Geometry& geometry, void (*body)(const void*),
          const void* arguments) {
-  static thread_local Scheduler of_this_thread;
-  of_this_thread.run(name, geometry, body, arguments);
+  static thread_local std::unique_ptr<Scheduler> of_this_thread;  // a pointer: see thread.h
+  if (of_this_thread == nullptr) of_this_thread = std::make_unique<Scheduler>();
+  of_this_thread->run(name, geometry, body, arguments);
 }
 
 int barrier(Operation operation, int predicate) { return scheduler->barrier(operation, predicate); }
