@@ -144,7 +144,7 @@ class CudaPipeline:
         """The plan for ``count`` objects, made anew where frames have become larger."""
         pixels = frame.shape[0] * frame.shape[1] * frame.shape[2]
         plan = plans.pop(count, None)
-        if plan is None or (isinstance(frame, np.ndarray) and plan.upload.pixels < pixels):
+        if plan is None or (self.memory.view(frame) is None and plan.upload.pixels < pixels):
             self.memory.synchronize(self.stream)  # nothing runs on what is dropped here
             plan = None
             while len(plans) >= PLANS:
@@ -182,7 +182,7 @@ class _Upload:
         table = window_table(windows)
         size = self._job_bytes
         self._memory.wait(self._sent)  # the previous copy may still read the pinned memory
-        if isinstance(frame, np.ndarray):
+        if self._memory.view(frame) is None:
             left, top = table[:, 4].min(), table[:, 5].min()
             right, bottom = (table[:, 4] + table[:, 6]).max(), (table[:, 5] + table[:, 7]).max()
             shown = frame[top:bottom, left:right]
@@ -222,7 +222,7 @@ class _Plan:
         self._enqueue_rest(stream)
 
     def _launch(self, frame: Any, windows: Sequence[SearchWindow]) -> None:
-        on_device = not isinstance(frame, np.ndarray)
+        on_device = self._memory.view(frame) is not None
         if on_device:  # what makes the frame comes first
             self._memory.follow(self._stream, self._memory.caller_stream())
         self.upload.send(frame, windows)
