@@ -425,8 +425,8 @@ const char* run_geometry(unsigned grid_x, unsigned grid_y, unsigned block_x, uns
   });
 }
 
-void set_emulation(bool checks, unsigned seed, int capability) {
-  emulation::set_settings({checks, seed, capability});
+void set_emulation(bool checks, unsigned seed, int capability, bool truncate) {
+  emulation::set_settings({checks, seed, capability, truncate});
 }
 
 }  // extern "C"

@@ -63,9 +63,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 
 @pytest.fixture
 def emulation(library: ctypes.CDLL) -> Iterator[ctypes.CDLL]:
-    library.set_emulation(True, 1, 90)
+    library.set_emulation(True, 1, 90, False)
     yield library
-    library.set_emulation(True, 1, 90)
+    library.set_emulation(True, 1, 90, False)
 
 
 def at(array: np.ndarray) -> ctypes.c_void_p:
@@ -138,7 +138,7 @@ def test_every_fault_is_expected_here(emulation: ctypes.CDLL) -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults_are_reported(emulation: ctypes.CDLL, name: str, seed: int) -> None:
-    emulation.set_emulation(True, seed, 90)
+    emulation.set_emulation(True, seed, 90, False)
     assert fault(emulation, name, True) == ""
     text = fault(emulation, name, False)
     where = r", block \(\d+, 0, 0\), thread \(\d+, 0, 0\)" if name != "never_waits" else ""
@@ -149,7 +149,7 @@ def test_faults_are_reported(emulation: ctypes.CDLL, name: str, seed: int) -> No
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults_without_the_record(emulation: ctypes.CDLL, name: str) -> None:
-    emulation.set_emulation(False, 1, 90)
+    emulation.set_emulation(False, 1, 90, False)
     assert fault(emulation, name, True) == ""
     words = ("nobody", "of tile", "of sum", "copy_async is under way")
     record = any(word in FAULTS[name] for word in words)
@@ -179,7 +179,7 @@ def test_launches_that_no_gpu_takes(
 
 
 def test_shared_memory_of_an_older_gpu(emulation: ctypes.CDLL) -> None:
-    emulation.set_emulation(True, 1, 75)
+    emulation.set_emulation(True, 1, 75, False)
     assert emulation.run_geometry(1, 1, 1, 1, 64 * 1024) == b""
     assert b"more than the 65536" in emulation.run_geometry(1, 1, 1, 1, 64 * 1024 + 1)
 
@@ -217,7 +217,7 @@ def test_threads_launch_at_once(emulation: ctypes.CDLL) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 7])
 def test_every_thread_of_every_block_runs_once(emulation: ctypes.CDLL, seed: int) -> None:
-    emulation.set_emulation(True, seed, 90)
+    emulation.set_emulation(True, seed, 90, False)
     grid, block = np.array([3, 4, 2], "u4"), np.array([5, 3, 4], "u4")
     found = np.full((2, 4, 3, 4, 3, 5, 4, 3), ALL, "u4")
     emulation.run_indices(at(grid), at(block), at(found))
@@ -274,7 +274,7 @@ def test_votes_of_a_block(emulation: ctypes.CDLL) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 5])
 def test_the_last_block_knows_that_it_is(emulation: ctypes.CDLL, seed: int) -> None:
-    emulation.set_emulation(True, seed, 90)
+    emulation.set_emulation(True, seed, 90, False)
     values = np.random.default_rng(0).integers(-1000, 1000, (37, 96)).astype("i4")
     partials, counter, order, total = (np.zeros(n, "i4") for n in (37, 1, 37, 1))
     for _ in range(2):  # the counter is as it was
@@ -319,8 +319,10 @@ def sums(d: np.ndarray) -> np.ndarray:
     return np.stack([d[row, 2 * PAIR + i] for row in (GROUP, GROUP + 8) for i in range(2)], 1)
 
 
+@pytest.mark.parametrize("truncate", [False, True])
 @pytest.mark.parametrize("kind", ["tf32", "f16", "bf16"])
-def test_products_of_matrices(emulation: ctypes.CDLL, kind: str) -> None:
+def test_products_of_matrices(emulation: ctypes.CDLL, kind: str, truncate: bool) -> None:
+    emulation.set_emulation(True, 1, 90, truncate)
     rng = np.random.default_rng(3)
     depth = 8 if kind == "tf32" else 16
     # Whole numbers: every product and sum is exact in every format.
@@ -336,6 +338,19 @@ def test_products_of_matrices(emulation: ctypes.CDLL, kind: str) -> None:
     of_a, of_b, of_d = (np.ascontiguousarray(part) for part in fragments(kind, *bits, d))
     emulation.run_multiply(("tf32", "f16", "bf16").index(kind), 1, at(of_a), at(of_b), at(of_d))
     assert (of_d == sums((a.astype("f8") @ b + d).astype("f4"))).all()
+
+
+def test_sums_that_tensor_cores_cut_off(emulation: ctypes.CDLL) -> None:
+    a, b, d = np.zeros((16, 8), "f4"), np.zeros((8, 8), "f4"), np.ones((16, 8), "f4")
+    a[:, 3], b[3] = 1.5, 2.0**-23  # between two floats, nearer to the one above
+    a[8:] *= -1
+    d[8:] *= -1
+    for truncate, fraction in ((False, 2), (True, 1)):
+        emulation.set_emulation(True, 1, 90, truncate)
+        parts = fragments("tf32", a.view("u4"), b.view("u4"), d)
+        of_a, of_b, of_d = (np.ascontiguousarray(part) for part in parts)
+        emulation.run_multiply(0, 1, at(of_a), at(of_b), at(of_d))
+        assert (of_d == sums(d) * np.float32(1 + fraction * 2.0**-23)).all()
 
 
 def test_products_of_every_half(emulation: ctypes.CDLL) -> None:
