@@ -14,6 +14,7 @@ from emulated import NumpyMemory
 from goturn.architecture import LRN, Conv
 from goturn.network import Network
 from goturn.ops import Ops
+from goturn.ops.cuda_memory import DeviceMemoryError
 from goturn.ops.cuda_pipeline import PLANS, ROOM, CudaPipeline
 from goturn.ops.cuda_tower import CHUNK, Arithmetic, Tower
 from goturn.weights import Weights
@@ -285,3 +286,41 @@ def test_compiled_towers_give_what_layer_by_layer_gives(ops):
     found = ops.to_numpy(network.encode_target(ops.from_numpy(crops)))
     want = other.encode_target(crops)
     assert np.abs(found - want).max() < 1e-5 * np.abs(want).max()
+
+
+class LittleMemory(NumpyMemory):
+    """Host memory with room for ``left`` bytes more."""
+
+    left = 1 << 40
+
+    def empty(self, shape, dtype):
+        array = super().empty(shape, dtype)
+        if array.nbytes > self.left:
+            raise DeviceMemoryError(f"no memory left for {array.nbytes} bytes more")
+        self.left -= array.nbytes
+        return array
+
+
+def test_without_memory_it_says_so_and_goes_on():
+    ops = load_backend("cuda-emulated")
+    memory = LittleMemory()
+    ops = type(ops)(ops.kernels, memory)
+    tracker, other = (
+        goturn.MultiTracker(Network(attentive(), which)) for which in (ops, "reference")
+    )
+    for each in (tracker, other):
+        each.add(FRAMES[0], START)
+        each.update(FRAMES[1])
+    memory.left = 0
+    key = tracker.add(FRAMES[1], (20, 30, 40, 20))
+    with pytest.raises(MemoryError, match=r"^2 objects are too many: no memory left for"):
+        tracker.update(FRAMES[2])
+    tracker.remove(key)
+    assert tracker.update(FRAMES[2])[0] == pytest.approx(other.update(FRAMES[2])[0], abs=2e-3)
+    memory.left = 1 << 40
+    for each in (tracker, other):
+        each.add(FRAMES[2], (20, 30, 40, 20))
+    for box, want in zip(
+        *(each.update(FRAMES[3]).values() for each in (tracker, other)), strict=True
+    ):
+        assert box == pytest.approx(want, abs=2e-3)

@@ -27,6 +27,7 @@ from goturn.box import SearchWindow
 from goturn.frame import check_frame
 from goturn.ops.cuda_gpu import Gpu
 from goturn.ops.cuda_head import Head
+from goturn.ops.cuda_memory import DeviceMemoryError
 from goturn.ops.cuda_tower import Arithmetic, Tower, TowerPlan
 from goturn.ops.interface import Array
 from goturn.ops.resample import window_table
@@ -149,7 +150,10 @@ class CudaPipeline:
             plan = None
             while len(plans) >= PLANS:
                 plans.popitem(last=False)
-            plan = kind(self, count, pixels)
+            try:
+                plan = kind(self, count, pixels)
+            except DeviceMemoryError as error:
+                raise DeviceMemoryError(f"{count} objects are too many: {error}") from None
             self._after_allocation()
         plans[count] = plan
         return plan
