@@ -1,6 +1,7 @@
-"""The GPU benchmark without a GPU: its sections on the emulated kernels and PyTorch on the CPU, where these
-are there, with a small network; costs, tables and the result file with made-up figures.  No time is
-asserted.
+"""The GPU benchmark without a GPU: its sections with a small network on the emulated kernels and PyTorch
+on the CPU, where these are there; costs, tables and the result file with made-up figures.
+
+No time is asserted.
 """
 
 from __future__ import annotations
