@@ -106,7 +106,8 @@ def test_every_row_computes_what_it_should(section, device, small, tmp_path):
         assert "unchecked" not in row, row
         assert row["us"] > 0
         for name, peer in row["peers"].items():
-            assert "failed" not in peer or "fused" in name, (row["name"], name, peer)
+            only_there = "cudnn_convolution_relu" in peer.get("failed", "")
+            assert only_there or "failed" not in peer, (row["name"], name, peer)
     if section != "training":
         assert all(row["floor_us"] > 0 for row in found)
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 import gpu_check
 import gpu_stages
+import measure_gpu
 from goturn.ops import devices
 from gpu_stages import Check, Outcome
 
@@ -28,7 +30,7 @@ def status(found=(), problem=None):
 
 @pytest.fixture
 def check(tmp_path):
-    return Check(tmp_path / "work", tmp_path / "results", None, "90-real")
+    return Check(tmp_path / "work", tmp_path / "results", None, None, "90-real")
 
 
 @pytest.fixture
@@ -130,7 +132,11 @@ def test_what_there_is_no_time_for_is_said(machine, monkeypatch, tmp_path):
     assert gpu_check.main([*options, "--minutes", "0.05"]) == 1
     assert limits == []
     assert gpu_check.main([*options, "--minutes", "18"]) == 0
-    assert limits == [2 * gpu_check.SECONDS["build"], 2 * gpu_check.SECONDS["tests"]]
+    later = 2 * gpu_check.SECONDS["tests"]
+    assert limits == pytest.approx([18 * 60 - later, 18 * 60], abs=5)
+    limits.clear()
+    gpu_check.main(["--output", str(tmp_path), "--minutes", "9"])
+    assert limits == [gpu_check.SECONDS["build"], gpu_check.SECONDS["tests"]]
 
 
 def test_the_work_folder_is_kept_where_it_is_named(machine, monkeypatch, tmp_path):
@@ -212,6 +218,23 @@ def test_no_sanitizer_is_no_failure(check, monkeypatch, tmp_path):
 
 def test_the_sanitized_tests_are_there():
     assert all((ROOT / name).exists() for name in gpu_stages.SANITIZED)
+
+
+def test_the_benchmark_is_told_its_time_and_sections(check, monkeypatch, tmp_path, capsys):
+    given = []
+
+    def run(command, check, seconds, path):
+        given.extend(command)
+        path.write_text("written: x\n| table |\n")
+        return 0
+
+    monkeypatch.setattr(gpu_stages, "run", run)
+    check.sections = "network,linear"
+    assert gpu_stages.benchmarks(check, 100, log(tmp_path, "")).status == "ok"
+    assert Path(given[1]).exists()
+    options = measure_gpu.parse(given[2:])
+    assert (options.seconds, options.sections) == (95, ["network", "linear"])
+    assert capsys.readouterr().out == "| table |\n"
 
 
 def test_tables_follow_the_line_of_the_result():

@@ -45,6 +45,7 @@ class Check:
     work: Path
     output: Path
     commit: str | None
+    sections: str | None
     architecture: str
 
     @property
@@ -161,6 +162,8 @@ def benchmarks(check: Check, seconds: float, log: Path) -> Outcome:
         sys.executable, script, "--output", str(check.work / "figures.json"),
         "--seconds", str(max(1.0, seconds - 5)),
     ]  # fmt: skip
+    if check.sections:
+        command += ["--sections", check.sections]
     status = run(command, check, seconds, log)
     tables = table_lines(log.read_text(encoding="utf-8", errors="replace"))
     print("\n".join(tables), flush=True)

@@ -42,7 +42,7 @@ def _network(device: Device, weights: Weights, count: int, title: str) -> Case:
         device.settings(conv_tf32=title == "tf32", matmul_tf32=title == "tf32")
         device.torch.compiler.reset()
         net = TorchNetwork(device, weights.architecture, weights.parameters, title, **options)
-        function = device.torch.compile(net, mode=MODE, dynamic=False)
+        function = device.torch.compile(net.forward, mode=MODE, dynamic=False)
         return torch_subject(device, function, crops, case.calls, graph=True)
 
     peers: dict[str, Callable[[], Subject]] = {

@@ -220,7 +220,7 @@ def _peers(
     def prepare(options: dict[str, Any], graph: bool) -> Subject:
         device.settings(conv_tf32=tf32, matmul_tf32=tf32)
         net = TorchNetwork(device, weights.architecture, weights.parameters, precision, **options)
-        return torch_subject(device, net, crops, calls, graph=graph)
+        return torch_subject(device, net.forward, crops, calls, graph=graph)
 
     return {name: partial(prepare, options, graph) for name, options, graph in VARIANTS}
 

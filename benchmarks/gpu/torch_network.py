@@ -112,7 +112,7 @@ class TorchNetwork:
     def _bias(self, name: str) -> Any:
         return self.parameters[f"{name}/bias"]
 
-    def __call__(self, targets: Any, searches: Any) -> Any:
+    def forward(self, targets: Any, searches: Any) -> Any:
         """Crops of targets and of search windows -> (N, 4); both go through the towers together."""
         count = len(targets)
         features = self.tower(self._torch.cat((targets, searches)))

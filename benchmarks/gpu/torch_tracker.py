@@ -47,7 +47,12 @@ class EagerTracker:
         """Finds the objects in the next frame."""
         with self._torch.inference_mode():
             pixels, windows = self._on_device(frame), self._windows(frame)
-            units = self._net(self._targets, self._crops(pixels, windows)).float().cpu().tolist()
+            units = (
+                self._net.forward(self._targets, self._crops(pixels, windows))
+                .float()
+                .cpu()
+                .tolist()
+            )
             height, width = frame.shape[:2]
             self.boxes = [
                 found_box(values, window, width, height)
