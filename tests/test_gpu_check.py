@@ -220,21 +220,27 @@ def test_the_sanitized_tests_are_there():
     assert all((ROOT / name).exists() for name in gpu_stages.SANITIZED)
 
 
-def test_the_benchmark_is_told_its_time_and_sections(check, monkeypatch, tmp_path, capsys):
+def test_the_benchmark_is_told_its_time_and_sections(check, monkeypatch, tmp_path):
     given = []
 
     def run(command, check, seconds, path):
         given.extend(command)
         path.write_text("written: x\n| table |\n")
-        return 0
+        rows = [{"name": "a", "us": 1.0}, {"name": "b", "failed": "boom"}]
+        ran = [{"section": "network", "outcome": "ok"}, {"section": "linear", "outcome": "died"}]
+        check.figures.write_text(json.dumps({"rows": rows, "sections": ran}))
+        return 1
 
     monkeypatch.setattr(gpu_stages, "run", run)
     check.sections = "network,linear"
-    assert gpu_stages.benchmarks(check, 100, log(tmp_path, "")).status == "ok"
+    check.work.mkdir()
+    outcome = gpu_stages.benchmarks(check, 100, log(tmp_path, ""))
+    assert outcome.status == "failed"
+    assert outcome.detail == "1 rows timed; linear: died; 1 failed, b: boom"
     assert Path(given[1]).exists()
     options = measure_gpu.parse(given[2:])
     assert (options.seconds, options.sections) == (95, ["network", "linear"])
-    assert capsys.readouterr().out == "| table |\n"
+    assert check.tables == ["| table |"]
 
 
 def test_tables_follow_the_line_of_the_result():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +48,13 @@ class Check:
     commit: str | None
     sections: str | None
     architecture: str
+    tables: list[str] = field(default_factory=list)
+    """Of the benchmarks, for the end."""
+
+    @property
+    def figures(self) -> Path:
+        """What the benchmarks write."""
+        return self.work / "figures.json"
 
     @property
     def site(self) -> Path:
@@ -159,15 +167,32 @@ def benchmarks(check: Check, seconds: float, log: Path) -> Outcome:
     """Everything against PyTorch; the tables are in the log."""
     script = str(ROOT / "benchmarks" / "measure_gpu.py")
     command = [
-        sys.executable, script, "--output", str(check.work / "figures.json"),
+        sys.executable, script, "--output", str(check.figures),
         "--seconds", str(max(1.0, seconds - 5)),
     ]  # fmt: skip
     if check.sections:
         command += ["--sections", check.sections]
     status = run(command, check, seconds, log)
-    tables = table_lines(log.read_text(encoding="utf-8", errors="replace"))
-    print("\n".join(tables), flush=True)
-    return Outcome("benchmarks", word(status), "" if status == 0 else last_lines(log))
+    check.tables = table_lines(log.read_text(encoding="utf-8", errors="replace"))
+    if not check.figures.exists():
+        return Outcome("benchmarks", word(status), last_lines(log))
+    return Outcome("benchmarks", word(status), figures_detail(check.figures))
+
+
+def figures_detail(path: Path) -> str:
+    """How many rows there are, which sections did not end well, and the first rows that failed."""
+    figures = json.loads(path.read_text(encoding="utf-8"))
+    rows = figures["rows"]
+    parts = [f"{sum('us' in row for row in rows)} rows timed"]
+    parts += [
+        f"{section['section']}: {section['outcome']}"
+        for section in figures["sections"]
+        if section["outcome"] != "ok"
+    ]
+    failed = [f"{row['name']}: {row['failed']}" for row in rows if "failed" in row]
+    if failed:
+        parts.append(f"{len(failed)} failed, {'; '.join(text[:120] for text in failed[:3])}")
+    return "; ".join(parts)
 
 
 STAGES: dict[str, Stage] = {
