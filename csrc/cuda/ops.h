@@ -133,7 +133,10 @@ struct LinearWeight {
 // y (batch, outputs) = dropout(relu(x weight^T + bias)) in float, x float.
 //
 //   bias      (outputs), or (batch, outputs) with bias_stride outputs; null for none
-//   products  of batches; a few rows are always multiplied on CUDA cores, from memory at full speed
+//   products  of batches; a few rows are always multiplied on CUDA cores, from memory at full speed.
+//             half rounds x to the weight's type (f16: up to 65504).  Of i8 it means tensor cores,
+//             but x is split, not rounded: products as exact as floats.  Rows that are not aligned to
+//             16 bytes, or short, are multiplied on CUDA cores, never less exactly.
 //   dropout   null for none
 std::size_t linear_workspace(const LinearShape& shape, Type type, Products products);
 void linear(const LinearShape& shape, const LinearWeight& weight, Products products, const float* x,
