@@ -160,6 +160,7 @@ void linear_backward_weight(const LinearShape& shape, const float* dy, std::int6
 
 // sgd_update of weight with the gradient dy^T x, and of bias with the column sums of dy, none of
 // which is stored.  The rates are in device memory.  bias and its velocity may be null.
+// The velocity lies as the weight does, its rows weight_stride apart.
 void linear_sgd_update(const LinearShape& shape, const float* dy, std::int64_t dy_stride,
                        const float* x, const SgdRates* weight_rates, float* weight, float* velocity,
                        const SgdRates* bias_rates, float* bias, float* bias_velocity,
