@@ -209,6 +209,19 @@ def test_what_the_sanitizer_says_is_judged(check, monkeypatch, text, code, expec
     assert expected[1] in outcome.detail
 
 
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("20 passed, 3 skipped in 3s", "ok"),
+        ("SKIPPED [9] tests/checks.py:69: no backend 'cuda': x\n20 passed in 3s", "failed"),
+        ("SKIPPED [9] tests/a.py:6: no GPU: cudaGetDevice\n20 passed in 3s", "failed"),
+    ],
+)
+def test_tests_that_skip_the_gpu_are_none(check, monkeypatch, tmp_path, text, status):
+    monkeypatch.setattr(gpu_stages, "run", lambda *arguments: 0)
+    assert gpu_stages.tests(check, 10, log(tmp_path, text)).status == status
+
+
 def test_no_sanitizer_is_no_failure(check, monkeypatch, tmp_path):
     monkeypatch.setattr(gpu_stages, "find", lambda program, check: None)
     outcome = gpu_stages.racecheck(check, 10, log(tmp_path, ""))
@@ -217,7 +230,7 @@ def test_no_sanitizer_is_no_failure(check, monkeypatch, tmp_path):
 
 
 def test_the_sanitized_tests_are_there():
-    assert all((ROOT / name).exists() for name in gpu_stages.SANITIZED)
+    assert all(list((ROOT / "tests").glob(name)) for name in gpu_stages.SANITIZED)
 
 
 def test_the_benchmark_is_told_its_time_and_sections(check, monkeypatch, tmp_path):
