@@ -5,43 +5,13 @@
 #
 # Builds goturn._cpu with g++ in a temporary folder, and leaves the checkout as it is.  Exits non-zero
 # where a sanitizer finds something or a test fails.  PYTHON names the interpreter (default python3); it
-# needs what the tests need, and pybind11.
+# needs what the tests need, and pybind11.  The CUDA kernels have tools/emulate.sh --sanitize.
 set -eu
+. "$(dirname -- "$0")/native.sh"
 
-root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-python=$(command -v "${PYTHON:-python3}")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' INT TERM
-
-flags="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined,float-cast-overflow"
-cmake -S "$root" -B "$work/build" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_COMPILER=g++ \
-  -DCMAKE_CXX_FLAGS="$flags -fno-sanitize-recover=all" -DGOTURN_CUDA=OFF -DGOTURN_WERROR=ON \
-  -DPython_EXECUTABLE="$python"
-cmake --build "$work/build"
-
-mkdir "$work/site"
-cp -r "$root/src/goturn" "$work/site/"
-rm -f "$work"/site/goturn/*.so
-cmake --install "$work/build" --prefix "$work/site"
-
-# CPython itself keeps memory until it exits: no search for leaks.  One allocation by malloc for each
-# object, so that a read past its end is seen.  libstdc++ must be there when ASan looks for __cxa_throw.
-export PYTHONPATH="$work/site"
-export PYTHONDONTWRITEBYTECODE=1
-export PYTHONMALLOC=malloc
-export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=16
-export UBSAN_OPTIONS=print_stacktrace=1
-libraries="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)"
-
-cd "$root"
-LD_PRELOAD="$libraries" "$python" -c "
-import sys
-from goturn import _cpu
-sys.exit(None if _cpu.__file__.startswith('$work/') else 'another goturn is imported: ' + _cpu.__file__)
-"
+build_sanitized_modules
 if [ $# -eq 0 ]; then
   set -- tests/test_crop_resize.py tests/test_native.py tests/test_cpu_engine.py tests/test_cpu_ops.py \
     tests/test_precisions.py::TestFormats tests/test_precisions.py::TestLinear
 fi
-LD_PRELOAD="$libraries" "$python" -m pytest -q --capture=sys -p no:cacheprovider "$@"
+run_tests "$@"
