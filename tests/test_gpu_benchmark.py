@@ -94,9 +94,17 @@ def run_section(section, device, folder):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("section", [name for name in sections.SECTIONS if name != "compiled"])
-def test_every_row_computes_what_it_should(section, device, small, tmp_path):
+#: By the seconds that they take on the emulation.
+QUICK = ("linear", "planes")
+SECTIONS = [
+    pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+    for name in sections.SECTIONS
+    if name != "compiled"
+]
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_row_is_right_on_emulated_kernels(section, device, small, tmp_path):
     """Ours and PyTorch's, each against the right result; what only a GPU has may fail there."""
     found = run_section(section, device, tmp_path)
     assert len(found) > 3

@@ -140,7 +140,7 @@ def suite(check: Check, seconds: float, log: Path) -> Outcome:
     """All others, but for the slow ones."""
     workers: tuple[str, ...] = ()
     if importlib.util.find_spec("xdist"):
-        workers = ("-p", "xdist.plugin", "-n", str(min(8, os.cpu_count() or 1)))
+        workers = ("-p", "xdist.plugin", "-n", str(min(4, os.cpu_count() or 1)))
     command = pytest("-m", "not slow", "-k", "not cuda or emulated", *workers)
     return judge("suite", run(command, check, seconds, log), log)
 
