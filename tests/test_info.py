@@ -110,7 +110,7 @@ READY = CudaStatus(
                 "built with CUDA 12.9 for 90-real, 120-virtual",
                 "up to CUDA 13.0",
                 "cuda:0 NVIDIA H100, 80 GiB, compute 9.0; cuda:1 RTX 2080, 8 GiB, compute 7.5",
-                devices.NO_KERNELS,
+                "ready, device cuda:0 (auto)",
             ),
         ),
     ],
@@ -123,11 +123,12 @@ def test_the_cases_of_cuda_are_told_apart(monkeypatch, status, expected):
     assert tuple(lines[name] for name in names) == expected
 
 
-def test_whatever_is_missing_the_report_says_that_there_are_no_kernels(capsys):
+def test_the_report_says_what_the_devices_say(capsys):
     assert main(["info"]) == 0
     line = re.search(r"^CUDA  +(.*)$", capsys.readouterr().out, re.MULTILINE)[1]
-    assert line.startswith("this version of goturn has no CUDA kernels yet; use device 'cpu'")
-    assert gather()["cuda"]["problem"] == line
+    problem = devices.cuda_status().problem
+    assert line == (problem or "ready, device cuda:0 (auto)")
+    assert gather()["cuda"]["problem"] == problem
 
 
 def test_weights_are_described(tmp_path, capsys):

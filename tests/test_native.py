@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import types
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -249,14 +250,26 @@ class FakeDriver:
         return self._write(text, b"text of %d" % status)
 
 
+def cupy_with(devices: Callable[[], int]) -> types.SimpleNamespace:
+    """CuPy, whose device count is ``devices``."""
+    return types.SimpleNamespace(
+        cuda=types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=devices))
+    )
+
+
+CUPY = cupy_with(lambda: 2)
 MODULE = types.SimpleNamespace(cuda_version=(13, 0), architectures=("90-real", "120-virtual"))
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Sets what cuda_status() finds: a driver (None: no library), a module (None: not built)."""
+    """Sets what cuda_status() finds: a driver (None: no library), a module (None: not built), CuPy
+    (None: not installed).
+    """
 
-    def pretend(driver: FakeDriver | None, module: Any = MODULE) -> devices.CudaStatus:
+    def pretend(
+        driver: FakeDriver | None, module: Any = MODULE, cupy: Any = CUPY
+    ) -> devices.CudaStatus:
         def load(name: str) -> FakeDriver:
             assert name == "libcuda.so.1"
             if driver is None:
@@ -265,17 +278,10 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
 
         monkeypatch.setattr(ctypes, "CDLL", load)
         monkeypatch.setitem(sys.modules, "goturn._cuda", module)
+        monkeypatch.setitem(sys.modules, "cupy", cupy)
         return devices.cuda_status()
 
     return pretend
-
-
-def besides(status: devices.CudaStatus) -> str:
-    """What the machine lacks, behind the sentence that there are no kernels yet."""
-    assert status.problem is not None
-    first, _, more = status.problem.partition("; for a version that has them: ")
-    assert first == devices.NO_KERNELS
-    return more
 
 
 def test_cuda_in_order(machine: Any) -> None:
@@ -295,9 +301,7 @@ def test_no_driver(machine: Any) -> None:
     status = machine(None)
     assert (status.built, status.driver_version, status.devices) == (True, None, ())
     assert status.problem == (
-        "this version of goturn has no CUDA kernels yet; use device 'cpu' (--device cpu), with which "
-        "nothing need be installed; for a version that has them: no NVIDIA driver was found "
-        "(libcuda.so.1 cannot be loaded); install one"
+        "no NVIDIA driver was found (libcuda.so.1 cannot be loaded); install one"
     )
 
 
@@ -305,20 +309,26 @@ def test_no_driver(machine: Any) -> None:
 def test_driver_without_gpu(machine: Any, driver: FakeDriver) -> None:
     status = machine(driver)
     assert (status.driver_version, status.devices) == ((13, 0), ())
-    assert besides(status).startswith("the NVIDIA driver sees no GPU; see whether nvidia-smi does")
+    assert (status.problem or "").startswith(
+        "the NVIDIA driver sees no GPU; see whether nvidia-smi does"
+    )
 
 
 def test_driver_that_fails(machine: Any) -> None:
     status = machine(FakeDriver(status=803))
     assert status.devices == ()
-    assert besides(status).startswith("the NVIDIA driver does not start (text of 803, code 803);")
+    assert (status.problem or "").startswith(
+        "the NVIDIA driver does not start (text of 803, code 803);"
+    )
 
 
 def test_gpu_but_no_module(machine: Any) -> None:
     status = machine(FakeDriver(), module=None)
     assert (status.built, status.cuda_version, status.architectures) == (False, None, ())
     assert len(status.devices) == 2
-    assert besides(status).startswith("goturn was built without CUDA; with nvcc on PATH rebuild it")
+    assert (status.problem or "").startswith(
+        "goturn was built without CUDA; with nvcc on PATH rebuild it"
+    )
 
 
 def test_module_that_cannot_be_loaded(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,7 +338,7 @@ def test_module_that_cannot_be_loaded(machine: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(importlib, "import_module", broken)
     status = machine(FakeDriver())
     assert not status.built
-    assert besides(status).startswith(
+    assert (status.problem or "").startswith(
         "goturn's CUDA module cannot be imported (undefined symbol: f); rebuild it"
     )
 
@@ -340,24 +350,112 @@ def test_module_that_cannot_be_loaded(machine: Any, monkeypatch: pytest.MonkeyPa
 def test_driver_against_the_module_s_cuda(
     machine: Any, driver: int, fits: bool, minor: int
 ) -> None:
-    module = types.SimpleNamespace(cuda_version=(13, minor), architectures=())
+    module = types.SimpleNamespace(cuda_version=(13, minor), architectures=("90-real",))
     status = machine(FakeDriver(version=driver), module)
     if fits:
         assert status.problem is None
     else:
-        assert besides(status).startswith(
+        assert (status.problem or "").startswith(
             f"the NVIDIA driver supports CUDA 12.9 but goturn was compiled with CUDA 13.{minor};"
         )
 
 
+def test_cupy_that_is_missing(machine: Any) -> None:
+    assert machine(FakeDriver(), cupy=None).problem == (
+        "CuPy is not installed; pip install cupy-cuda13x"
+    )
+    module = types.SimpleNamespace(cuda_version=(12, 4), architectures=("90-real",))
+    assert machine(FakeDriver(12080), module, None).problem == (
+        "CuPy is not installed; pip install cupy-cuda12x"
+    )
+    assert machine(None, cupy=None).problem.startswith("no NVIDIA driver")  # is not asked then
+
+
+def test_cupy_that_does_not_work(machine: Any) -> None:
+    def fails() -> int:
+        raise RuntimeError("cudaErrorInsufficientDriver: too old")
+
+    status = machine(FakeDriver(), cupy=cupy_with(fails))
+    assert status.problem == (
+        "CuPy does not work here (cudaErrorInsufficientDriver: too old); pip install cupy-cuda13x, "
+        "and no other CuPy"
+    )
+
+
+@pytest.mark.parametrize(
+    ("architectures", "capability", "runs"),
+    [
+        (("75-real", "120-virtual"), (7, 5), True),
+        (("75-real", "120-virtual"), (8, 0), False),
+        (("80-real",), (8, 9), True),
+        (("89-real",), (8, 0), False),
+        (("80",), (9, 0), True),
+        (("75-virtual",), (12, 0), True),
+        (("90a-real",), (9, 0), True),
+        (("90a-real",), (12, 0), False),
+        (("120-virtual",), (9, 0), False),
+        (("native",), (9, 0), True),
+        (("75-virtual",), (7, 0), False),
+        (("60-real",), (6, 1), False),
+    ],
+)
+def test_what_the_module_was_compiled_for(
+    machine: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    architectures: tuple[str, ...],
+    capability: tuple[int, int],
+    runs: bool,
+) -> None:
+    seen = (devices.CudaDevice(0, "GPU", capability, 1 << 34),)
+    monkeypatch.setattr(devices, "_query_driver", lambda: ((13, 0), seen, None))
+    module = types.SimpleNamespace(cuda_version=(13, 0), architectures=architectures)
+    problem = machine(FakeDriver(), module).problem
+    if runs:
+        assert problem is None
+        return
+    assert problem.startswith(f"cuda:0 (GPU) has compute capability {capability[0]}.")
+    if capability < (7, 5):
+        assert problem.endswith("goturn's kernels need 7.5")
+    else:
+        assert f"goturn was compiled for {', '.join(architectures)}; rebuild it with" in problem
+        assert problem.endswith(f"CMAKE_CUDA_ARCHITECTURES={capability[0]}{capability[1]}")
+
+
 def test_get_ops_tells_what_is_missing(machine: Any) -> None:
     machine(None)
-    with pytest.raises(RuntimeError, match=r"^this version .* no NVIDIA driver was found"):
+    with pytest.raises(RuntimeError) as caught:
         get_ops("cuda")
+    assert str(caught.value) == (
+        "no NVIDIA driver was found (libcuda.so.1 cannot be loaded); install one; device 'cpu' "
+        "(--device cpu) needs none of this"
+    )
+    assert get_ops("auto").name == "cpu"
     machine(FakeDriver())
     with pytest.raises(RuntimeError) as caught:
+        get_ops("cuda:2")
+    assert str(caught.value) == "there is no cuda:2; this machine has 2 GPUs, cuda:0 to cuda:1"
+    machine(FakeDriver(count=1))
+    with pytest.raises(RuntimeError, match=r"has 1 GPU, cuda:0$"):
         get_ops("cuda:1")
-    assert str(caught.value) == devices.NO_KERNELS
+
+
+def test_get_ops_opens_the_gpu(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+
+    class Opened:
+        def __init__(self, kernels: Any, memory: Any) -> None:
+            opened.append(memory)
+
+    import goturn
+    from goturn.ops import cuda, cuda_memory
+
+    machine(FakeDriver())
+    monkeypatch.setattr(goturn, "_cuda", MODULE, raising=False)
+    monkeypatch.setattr(cuda, "CudaOps", Opened)
+    monkeypatch.setattr(cuda_memory, "CupyMemory", lambda index: index)
+    for device in ("cuda", "cuda:1", "auto"):
+        assert isinstance(get_ops(device), Opened)
+    assert opened == [0, 1, 0]
 
 
 def test_a_build_without_a_compiler_says_what_to_install(tmp_path: Path) -> None:

@@ -76,11 +76,10 @@ class Resizer {
     find_columns(window, frame_, columns_);
     for (Row& row : rows_) row.index = kNone;
     for (std::int64_t output = 0; output < size_; ++output) {
-      const SamplePoint point = sample_point(output, window.height, size_);
-      const Weights weights = weights_of(point.fraction);
-      // Rows beyond the first and the last are repeated and keep both weights, unlike columns.
-      const std::int16_t* low = across(window, point.low, weights.low);
-      const std::int16_t* high = across(window, point.low + 1, weights.high);
+      const AxisTaps taps = row_taps(output, window, size_);
+      const Weights weights = taps.weights;
+      const std::int16_t* low = across(window, taps.low, weights.low);
+      const std::int16_t* high = across(window, taps.high, weights.high);
       for (int plane = 0; plane < 3; ++plane) {
         write_row(low, high, weights, plane, crop + (plane * size_ + output) * size_);
       }
@@ -96,10 +95,9 @@ class Resizer {
     std::vector<std::int16_t> across;
   };
 
-  // Row `y` of the canvas after the columns' pass; black where it cannot matter.
-  const std::int16_t* across(const CropWindow& window, std::int64_t y, std::int16_t weight) {
-    const std::int64_t index = std::clamp(y, std::int64_t{0}, window.height - 1) - window.paste_y;
-    if (weight == 0 || !inside(index, window.rows)) return black_.data();
+  // Row `index` of the visible part after the columns' pass; black where it does not count.
+  const std::int16_t* across(const CropWindow& window, std::int64_t index, std::int16_t weight) {
+    if (weight == 0) return black_.data();
     for (const Row& row : rows_) {
       if (row.index == index) return row.across.data();
     }

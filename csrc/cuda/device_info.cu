@@ -3,6 +3,7 @@
 #include "device_info.h"
 
 #include "check.h"
+#include "ops.h"
 
 namespace goturn::cuda {
 
@@ -19,6 +20,16 @@ std::vector<Device> devices() {
         {properties.name, properties.major, properties.minor, properties.totalGlobalMem});
   }
   return found;
+}
+
+int compute_capability() {
+  int device = 0;
+  int major = 0;
+  int minor = 0;
+  GOTURN_CUDA_CHECK(cudaGetDevice(&device));
+  GOTURN_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  GOTURN_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
+  return 10 * major + minor;
 }
 
 }  // namespace goturn::cuda

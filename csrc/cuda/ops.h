@@ -58,6 +58,17 @@ void nhwc_to_nchw(std::int64_t batch, std::int64_t channels, std::int64_t pixels
 void copy_rows(std::int64_t rows, std::int64_t columns, const float* x, std::int64_t x_stride,
                float factor, float* y, std::int64_t y_stride, Stream stream);
 
+// Row index[i] of x to row i of y: `rows` rows of `columns` floats, those of x together, those of y
+// y_stride apart.  `index` (rows) is in device memory, each of it a row of x.
+void gather_rows(std::int64_t rows, std::int64_t columns, const std::int32_t* index, const float* x,
+                 float* y, std::int64_t y_stride, Stream stream);
+
+// The reverse: row g of y (groups, columns) is the sum of the rows i of x with index[i] = g, in
+// order; rows of x are x_stride apart.
+void sum_rows(std::int64_t rows, std::int64_t groups, std::int64_t columns,
+              const std::int32_t* index, const float* x, std::int64_t x_stride, float* y,
+              Stream stream);
+
 // y += x, `count` floats.
 void add(std::int64_t count, const float* x, float* y, Stream stream);
 

@@ -21,4 +21,15 @@ void bind_planes(pybind11::module_& module);
 // ReLU, dropout, the losses and the solver's step.
 void bind_elementwise(pybind11::module_& module);
 
+// The same of goturn::cuda, on arrays in device memory, and the checks of arguments before them.
+void bind_cuda_checks(pybind11::module_& module);
+void bind_cuda_conv2d(pybind11::module_& module);
+void bind_cuda_layout(pybind11::module_& module);
+void bind_cuda_planes(pybind11::module_& module);
+void bind_cuda_linear(pybind11::module_& module);
+void bind_cuda_linear_backward(pybind11::module_& module);
+void bind_cuda_elementwise(pybind11::module_& module);
+void bind_cuda_crop_resize(pybind11::module_& module);
+void bind_cuda_rows(pybind11::module_& module);
+
 }  // namespace goturn::python

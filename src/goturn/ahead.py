@@ -5,15 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-import numpy as np
-
 from goturn.network import Network
 from goturn.ops import Array
 
 
 def target_half(network: Network, targets: Sequence[Array]) -> Array:
     """What the first fc layer makes of target crops (3, S, S), bias included: (n, width)."""
-    return network.project_target(network.encode_target(np.stack(targets)))
+    return network.project_target(network.encode_target(network.ops.stack(targets)))
 
 
 class TargetHalf:
@@ -62,7 +60,7 @@ class TargetHalf:
         try:
             if self._cancelled:
                 return
-            features = self._network.encode_target(np.stack(self._targets))
+            features = self._network.encode_target(self._network.ops.stack(self._targets))
             if not self._cancelled:
                 self._half = self._network.project_target(features)
         except Exception as error:  # the caller's to deal with, in result()

@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 
 
-def check_frame(frame: Any) -> np.ndarray:
+def check_frame(frame: Any, kind: Any = np.ndarray) -> Any:
     """``frame`` as an (H, W, C) uint8 view with C of 1, 3 (BGR) or 4 (BGRA); nothing is copied.
 
     Args:
         frame: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 array, any strides.
+        kind: of array; what is made of it is of the same kind.
 
     Raises:
         TypeError: not an array.
         ValueError: empty, of another dtype, or of another shape.
     """
-    if not isinstance(frame, np.ndarray):
+    if not isinstance(frame, kind):
         raise TypeError(
             f"frame must be a NumPy array as cv2.imread or VideoCapture.read give; got "
             f"{type(frame).__name__}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import goturn
-from goturn.ops.devices import NO_KERNELS, cuda_status, thread_count
+from goturn.ops.devices import cuda_status, thread_count
 
 
 def gather(weights: str | os.PathLike[str] | None = None) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def render(report: Mapping[str, Any]) -> str:
         "CUDA module": _cuda_module_text(cuda),
         "CUDA driver": f"up to CUDA {cuda['driver']}" if cuda["driver"] else "none",
         "GPUs": _devices_text(cuda),
-        "CUDA": cuda["problem"],
+        "CUDA": cuda["problem"] or "ready, device cuda:0 (auto)",
         **_weights_lines(report["weights"]),
     }
     width = max(map(len, lines)) + 2
@@ -132,7 +132,7 @@ def _cuda() -> dict[str, Any]:
             }
             for device in status.devices
         ],
-        "problem": status.problem or NO_KERNELS,
+        "problem": status.problem,
     }
 
 

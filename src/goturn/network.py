@@ -18,7 +18,7 @@ import numpy as np
 from goturn.architecture import LRN, Architecture, Conv, Linear, MaxPool
 from goturn.box import UNITS
 from goturn.ops import Array, get_ops
-from goturn.ops.interface import CompressedWeight
+from goturn.ops.interface import FULL_PRECISIONS, CompressedWeight, layer_key
 from goturn.weights import Weights
 
 #: Crops that go through a tower at once; bounds the memory of large batches.
@@ -37,6 +37,8 @@ class ForwardPass:
     """The first fc layer's input (n, 2 x features) and each fc layer's output, in order."""
     masks: dict[str, Array] = field(default_factory=dict)
     """The dropout mask of each fc layer that had one."""
+    owners: np.ndarray | None = None
+    """Which target each search window belongs to; None where they come in pairs."""
 
 
 class Network:
@@ -78,7 +80,7 @@ class Network:
         reduced = {f"{layer.name}/weight" for layer in self.architecture.head[:-1]}
         self.parameters: dict[str, Array | CompressedWeight] = {
             name: self.ops.from_numpy(value.astype(dtype, copy=False))
-            if precision == "fp32" or name not in reduced
+            if precision in FULL_PRECISIONS or name not in reduced
             else self.ops.compress(self.ops.from_numpy(value), precision)
             for name, value in weights.parameters.items()
         }
@@ -141,7 +143,7 @@ class Network:
             for layer in self.architecture.tower:
                 x = self._tower_layer(layer, x, tower)
             features.append(x.reshape(len(x), -1))
-        return features[0] if len(features) == 1 else np.concatenate(features)
+        return features[0] if len(features) == 1 else self.ops.concatenate(features)
 
     def activations(self, targets: Array, searches: Array) -> dict[str, Array]:
         """Every layer's output, for looking at: "conv1".. of the target tower, "conv1_p".. of the
@@ -161,13 +163,20 @@ class Network:
     # -- training --------------------------------------------------------------------------------
 
     def forward(
-        self, targets: Array, searches: Array, *, dropout_key: int | None = None
+        self,
+        targets: Array,
+        searches: Array,
+        *,
+        owners: np.ndarray | None = None,
+        dropout_key: int | None = None,
     ) -> ForwardPass:
         """All of it at once, keeping what :meth:`backward` needs.
 
         Args:
-            targets: (n, 3, S, S), mean subtracted.
-            searches: as ``targets``.
+            targets: (m, 3, S, S), mean subtracted.
+            searches: (n, 3, S, S), as ``targets``.
+            owners: (n,) whole numbers, which target each search window belongs to; None where they
+                come in pairs, m = n.  A target goes through its tower once in any case.
             dropout_key: chooses the dropout masks (one key an iteration); None for no dropout.
 
         Raises:
@@ -182,23 +191,29 @@ class Network:
             for layer in self.architecture.tower:
                 outputs.append(self._tower_layer(layer, outputs[-1], tower))
             towers[tower] = outputs
-        x = np.concatenate(
-            [outputs[-1].reshape(len(outputs[-1]), -1) for outputs in towers.values()], axis=1
-        )
+        features = [outputs[-1].reshape(len(outputs[-1]), -1) for outputs in towers.values()]
+        if owners is not None:
+            features[0] = self.ops.take_rows(features[0], owners)
+        x = self.ops.concatenate(features, axis=1)
         head, masks = [x], {}
         for index, linear in enumerate(self.architecture.head):
             x = self.ops.linear(x, *self._linear_parameters(linear), relu=linear.relu)
             if dropout_key is not None and linear.dropout > 0:
                 mask = self.ops.dropout_mask(
-                    x.shape, ratio=linear.dropout, key=_layer_key(dropout_key, index)
+                    x.shape, ratio=linear.dropout, key=layer_key(dropout_key, index)
                 )
                 x = self.ops.dropout(x, mask, ratio=linear.dropout)
                 masks[linear.name] = mask
             head.append(x)
-        return ForwardPass(self._scaled(x), towers, head, masks)
+        return ForwardPass(self._scaled(x), towers, head, masks, owners)
 
     def backward(
-        self, forward: ForwardPass, d_units: Array, *, towers: bool = True
+        self,
+        forward: ForwardPass,
+        d_units: Array,
+        *,
+        towers: bool = True,
+        update: Callable[[str, Array, Array], None] | None = None,
     ) -> dict[str, Array]:
         """Gradients of every parameter, by name.
 
@@ -206,6 +221,8 @@ class Network:
             forward: what :meth:`forward` gave.
             d_units: gradient of the loss with respect to ``forward.units``, (n, 4).
             towers: False leaves the convolutions out (frozen, as in the paper's training).
+            update: ``update(name, dy, x)`` is called for each fc weight once nothing needs it any
+                more, with what :meth:`Ops.linear_sgd_update` takes; its gradient is then not formed.
 
         Raises:
             ValueError: fc weights in another precision than fp32.
@@ -220,21 +237,30 @@ class Network:
             if linear.relu:
                 dy = self.ops.relu_backward(dy, forward.head[index + 1])
             weight, _ = self._linear_parameters(linear)
-            dy, d_weight, d_bias = self.ops.linear_backward(
-                dy, forward.head[index], weight, need_dx=index > 0 or towers
+            x, name = forward.head[index], f"{linear.name}/weight"
+            dx, d_weight, d_bias = self.ops.linear_backward(
+                dy, x, weight, need_dx=index > 0 or towers, need_dweight=update is None
             )
-            gradients[f"{linear.name}/weight"] = d_weight
+            if update is None:
+                gradients[name] = d_weight
+            else:
+                update(name, dy, x)
             gradients[f"{linear.name}/bias"] = d_bias
+            dy = dx
         if towers:
             half = self.architecture.features
-            for tower, d_features in (("target", dy[:, :half]), ("search", dy[:, half:])):
+            d_targets = dy[:, :half]
+            if forward.owners is not None:
+                count = len(forward.towers["target"][0])
+                d_targets = self.ops.sum_rows(d_targets, forward.owners, count)
+            for tower, d_features in (("target", d_targets), ("search", dy[:, half:])):
                 self._tower_backward(forward.towers[tower], d_features, tower, gradients)
         return gradients
 
     def _tower_backward(
         self, outputs: list[Array], d_features: Array, tower: str, gradients: dict[str, Array]
     ) -> None:
-        dy = np.ascontiguousarray(d_features).reshape(outputs[-1].shape)
+        dy = self.ops.contiguous(d_features).reshape(outputs[-1].shape)
         for index in reversed(range(len(self.architecture.tower))):
             layer, x, y = self.architecture.tower[index], outputs[index], outputs[index + 1]
             if isinstance(layer, MaxPool):
@@ -256,7 +282,10 @@ class Network:
                 )
                 for kind, gradient in (("weight", d_weight), ("bias", d_bias)):
                     key = f"{name}/{kind}"  # towers that share weights add up their gradients
-                    gradients[key] = gradients[key] + gradient if key in gradients else gradient
+                    if key in gradients:
+                        self.ops.add_to(gradients[key], gradient)
+                    else:
+                        gradients[key] = gradient
 
     # -- shared parts ----------------------------------------------------------------------------
 
@@ -283,10 +312,10 @@ class Network:
         return self.parameters[f"{layer.name}/weight"], self.parameters[f"{layer.name}/bias"]
 
     def _scaled(self, units: Array) -> Array:
-        return units if self._to_units == 1 else units * self.dtype(self._to_units)
+        return units if self._to_units == 1 else self.ops.scale(units, self._to_units)
 
     def _check_trainable(self) -> None:
-        if self.precision != "fp32":
+        if self.precision not in FULL_PRECISIONS:
             raise ValueError(
                 f"a network with {self.precision} weights cannot be trained; train one with "
                 "precision='fp32' and convert its weights afterwards"
@@ -304,8 +333,3 @@ def _columns(weight: Array | CompressedWeight, start: int, stop: int) -> Array |
     if isinstance(weight, CompressedWeight):
         return weight.columns(start, stop)
     return weight[:, start:stop]
-
-
-def _layer_key(key: int, layer: int) -> int:
-    """A dropout key for one fc layer of one iteration; distinct for distinct arguments."""
-    return (key * 64 + layer) % 2**64

@@ -70,7 +70,8 @@ class PlainPipeline:
         return len(self._targets)
 
     def frame(self, given: Any) -> np.ndarray:
-        return check_frame(given)
+        frame: np.ndarray = check_frame(given)
+        return frame
 
     def add(
         self, frame: np.ndarray, window: SearchWindow, *, instead_of: int | None = None

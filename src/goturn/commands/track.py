@@ -18,7 +18,7 @@ from goturn.box import Box
 from goturn.commands.exits import DONE, ENDED_EARLY, SIGNAL_BASE, UsageError, stop_on_signal
 from goturn.commands.files import check_not_overwritten
 from goturn.commands.values import box_argument, count_argument, device_argument, rate_argument
-from goturn.ops.compressed import PRECISIONS
+from goturn.ops import PRECISIONS
 
 if TYPE_CHECKING:
     from goturn.outputs import Output

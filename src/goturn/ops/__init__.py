@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from goturn.ops.interface import Array, Ops
 
-__all__ = ["DEVICES", "Array", "Ops", "device_kind", "get_ops"]
+__all__ = ["DEVICES", "PRECISIONS", "Array", "Ops", "device_kind", "get_ops"]
 
 #: What ``device`` may be; "cuda:1" names the second GPU.
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "reference")
+
+#: What ``precision`` may be; a device may not offer each.
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8")
 
 
 def device_kind(device: str) -> str:
@@ -30,8 +33,9 @@ def get_ops(device: str = "auto") -> Ops:
     """The operations on ``device``.
 
     Args:
-        device: "auto" (the best there is), "cpu" (compiled code), "cuda" or "cuda:N", or "reference"
-            (plain NumPy, what everything else is held against).
+        device: "auto" (the first GPU where all that it takes is there, else the CPU), "cpu" (compiled
+            code), "cuda" or "cuda:N", or "reference" (plain NumPy, what everything else is held
+            against).
 
     Raises:
         TypeError: ``device`` is not text.
@@ -44,9 +48,27 @@ def get_ops(device: str = "auto") -> Ops:
 
         return ReferenceOps()
     if kind == "cuda":
-        from goturn.ops.devices import NO_KERNELS, cuda_status
-
-        raise RuntimeError(cuda_status().problem or NO_KERNELS)
+        return _open_cuda(int(device.partition(":")[2] or 0))
+    if kind == "auto" and _cuda_is_ready():
+        return _open_cuda(0)
     from goturn.ops.cpu import CpuOps
 
     return CpuOps()
+
+
+def _cuda_is_ready() -> bool:
+    """Whether "auto" is a GPU here."""
+    from goturn.ops.devices import cuda_status
+
+    return cuda_status().problem is None
+
+
+def _open_cuda(index: int) -> Ops:
+    from goturn.ops.devices import check_cuda
+
+    check_cuda(index)
+    from goturn import _cuda
+    from goturn.ops.cuda import CudaOps
+    from goturn.ops.cuda_memory import CupyMemory
+
+    return CudaOps(_cuda, CupyMemory(index))

@@ -6,7 +6,10 @@ import numpy as np
 
 from goturn.ops.interface import CompressedWeight
 
-PRECISIONS = ("fp32", "bf16", "int8")
+#: What weights can be in; not every device offers each.
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+
+_DTYPES = {"bf16": np.uint16, "fp16": np.float16, "int8": np.int8}
 
 #: Rows that are expanded or converted at a time: no copy of a whole large matrix is made.
 _ROWS = 256
@@ -14,23 +17,26 @@ _ROWS = 256
 
 def compress(weight: np.ndarray, precision: str) -> CompressedWeight:
     """``weight`` (out, in) float32 in ``precision``: see :meth:`goturn.ops.interface.Ops.compress`."""
-    check_compress(weight, precision)
-    values = np.empty(weight.shape, np.uint16 if precision == "bf16" else np.int8)
-    scale = None if precision == "bf16" else np.empty(len(weight), np.float32)
+    check_compress(weight, precision, PRECISIONS)
+    values = np.empty(weight.shape, _DTYPES[precision])
+    scale = np.empty(len(weight), np.float32) if precision == "int8" else None
     for start in range(0, len(weight), _ROWS):
         rows = slice(start, start + _ROWS)
-        if scale is None:
+        if scale is not None:
+            values[rows], scale[rows] = to_int8(weight[rows])
+        elif precision == "bf16":
             values[rows] = to_bf16(weight[rows])
         else:
-            values[rows], scale[rows] = to_int8(weight[rows])
+            values[rows] = to_fp16(weight[rows])
     return CompressedWeight(precision, values, scale)
 
 
-def check_compress(weight: np.ndarray, precision: str) -> None:
-    """That ``weight`` is a float32 matrix and ``precision`` fewer bits than it has."""
-    if precision not in PRECISIONS[1:]:
+def check_compress(weight: np.ndarray, precision: str, offered: tuple[str, ...]) -> None:
+    """That ``weight`` is a float32 matrix and ``precision`` fewer bits than it has, and ``offered``."""
+    names = [name for name in offered if name in _DTYPES]
+    if precision not in names:
         raise ValueError(
-            f"compress: precision must be one of {', '.join(PRECISIONS[1:])}; got {precision!r}"
+            f"compress: precision must be one of {', '.join(names)}; got {precision!r}"
         )
     if weight.dtype != np.float32:
         raise TypeError(
@@ -46,6 +52,18 @@ def to_bf16(weight: np.ndarray) -> np.ndarray:
     upper = bits >> 16
     rounded = (bits + (np.uint32(0x7FFF) + (upper & 1))) >> 16  # a NaN may wrap around here
     halves: np.ndarray = np.where(np.isnan(weight), upper | 0x40, rounded).astype(np.uint16)
+    return halves
+
+
+def to_fp16(weight: np.ndarray) -> np.ndarray:
+    """The nearest half precision number of each float32, ties to even.
+
+    Raises:
+        ValueError: a weight beyond its range, or not finite.
+    """
+    with np.errstate(over="ignore"):
+        halves: np.ndarray = weight.astype(np.float16)
+    check_range(halves)
     return halves
 
 
@@ -67,6 +85,14 @@ def check_finite(scale: np.ndarray) -> None:
     """That no row of int8 weights had a value that is not finite."""
     if not np.isfinite(scale).all():
         raise ValueError("compress: int8 needs finite weights; are they damaged?")
+
+
+def check_range(halves: np.ndarray) -> None:
+    """That weights in half precision are within its range."""
+    if not np.isfinite(halves).all():
+        raise ValueError(
+            "compress: fp16 needs finite weights of at most 65504; use another precision"
+        )
 
 
 def expand(weight: CompressedWeight, dtype: np.dtype) -> np.ndarray:

@@ -30,7 +30,7 @@ class CpuOps:
     """
 
     name = "cpu"
-    precisions: tuple[str, ...] = compressed.PRECISIONS
+    precisions: tuple[str, ...] = ("fp32", "bf16", "int8")
 
     # -- arrays ----------------------------------------------------------------------------------
 
@@ -39,6 +39,31 @@ class CpuOps:
 
     def to_numpy(self, array: np.ndarray) -> np.ndarray:
         return array
+
+    def take_rows(self, x: np.ndarray, index: np.ndarray) -> np.ndarray:
+        rows: np.ndarray = x[index]
+        return rows
+
+    def sum_rows(self, x: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
+        sums = np.zeros((count, x.shape[1]), x.dtype)
+        np.add.at(sums, index, x)
+        return sums
+
+    def concatenate(self, arrays: Sequence[np.ndarray], *, axis: int = 0) -> np.ndarray:
+        return np.concatenate(arrays, axis)
+
+    def stack(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        return np.stack(arrays)
+
+    def contiguous(self, matrix: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(matrix)
+
+    def scale(self, x: np.ndarray, factor: float) -> np.ndarray:
+        y: np.ndarray = x * x.dtype.type(factor)
+        return y
+
+    def add_to(self, y: np.ndarray, x: np.ndarray) -> None:
+        y += x
 
     def tower(
         self,
@@ -64,8 +89,13 @@ class CpuOps:
     ) -> None:
         return None
 
+    def training_step(
+        self, architecture: Architecture, parameters: Mapping[str, Any], *, loss: str, towers: bool
+    ) -> None:
+        return None
+
     def compress(self, weight: np.ndarray, precision: str) -> CompressedWeight:
-        compressed.check_compress(weight, precision)
+        compressed.check_compress(weight, precision, self.precisions)
         if precision == "bf16":
             return CompressedWeight(precision, _cpu.to_bf16(weight), None)
         values, scale = _cpu.to_int8(weight)

@@ -1,7 +1,8 @@
 """What this build and this machine offer: the compiled CUDA module, its driver, its GPUs, the CPUs.
 
 Asks the driver itself (``libcuda.so.1``), so it needs neither CuPy nor a CUDA toolkit, and can tell a
-machine without a driver from one whose driver sees no GPU.
+machine without a driver from one whose driver sees no GPU.  CuPy, which takes a second to import, is
+asked last, where nothing else is missing.
 """
 
 from __future__ import annotations
@@ -9,17 +10,19 @@ from __future__ import annotations
 import ctypes
 import importlib
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 #: How to get compiled modules that are missing; ends an error's sentence.
 REBUILD = "rebuild it with 'pip install --force-reinstall --no-deps .' in goturn's source folder"
 
-#: What matters more than anything that a machine lacks; begins every sentence on CUDA.
-NO_KERNELS = (
-    "this version of goturn has no CUDA kernels yet; use device 'cpu' (--device cpu), with which "
-    "nothing need be installed"
-)
+#: Ends the sentence on a GPU that cannot be used.
+OTHERWISE = "device 'cpu' (--device cpu) needs none of this"
+
+#: The least compute capability that there are kernels for.
+LEAST_CAPABILITY = (7, 5)
 
 _DRIVER_LIBRARY = "libcuda.so.1"
 
@@ -56,12 +59,12 @@ class CudaStatus:
     """The newest CUDA version that the driver supports; None where there is no driver."""
     devices: tuple[CudaDevice, ...]
     problem: str | None
-    """That there are no kernels yet, and what is missing here besides: module, driver or GPU, with what
-    to do once there are.  None where nothing of these is missing."""
+    """What is missing here, with what to do: driver, GPU, module, CuPy, or what fits these to each other.
+    None where "cuda:0" can be used."""
 
 
 def cuda_status() -> CudaStatus:
-    """What of CUDA is there: module, driver, GPUs.  Never raises for want of any of them."""
+    """What of CUDA is there: module, driver, GPUs, CuPy.  Never raises for want of any of them."""
     module, module_problem = _import_module()
     driver_version, devices, driver_problem = _query_driver()
     compiled: tuple[int, int] | None = module.cuda_version if module else None
@@ -73,14 +76,38 @@ def cuda_status() -> CudaStatus:
             f"the NVIDIA driver supports CUDA {_dotted(driver_version)} but goturn was compiled "
             f"with CUDA {_dotted(compiled)}; update the driver, or rebuild goturn with an older nvcc"
         )
+    architectures = tuple(module.architectures) if module else ()
+    if problem is None:
+        problem = _device_problem(devices[0], architectures) or _cupy_problem(driver_version)
     return CudaStatus(
         built=module is not None,
         cuda_version=compiled,
-        architectures=tuple(module.architectures) if module else (),
+        architectures=architectures,
         driver_version=driver_version,
         devices=devices,
-        problem=problem and f"{NO_KERNELS}; for a version that has them: {problem}",
+        problem=problem,
     )
+
+
+def check_cuda(index: int) -> None:
+    """That GPU number ``index`` can be used.
+
+    Raises:
+        RuntimeError: it cannot, and why.
+    """
+    status = cuda_status()
+    if status.problem:
+        raise RuntimeError(f"{status.problem}; {OTHERWISE}")
+    count = len(status.devices)
+    if index >= count:
+        last = f" to cuda:{count - 1}" if count > 1 else ""
+        raise RuntimeError(
+            f"there is no cuda:{index}; this machine has {count} GPU{'s' if count > 1 else ''}, "
+            f"cuda:0{last}"
+        )
+    problem = _device_problem(status.devices[index], status.architectures)
+    if problem:
+        raise RuntimeError(f"{problem}; {OTHERWISE}")
 
 
 def thread_count() -> int:
@@ -102,6 +129,48 @@ def _import_module() -> tuple[Any, str | None]:
         return None, f"goturn was built without CUDA; with nvcc on PATH {REBUILD}"
     except ImportError as error:
         return None, f"goturn's CUDA module cannot be imported ({error}); {REBUILD}"
+
+
+def _device_problem(device: CudaDevice, architectures: Sequence[str]) -> str | None:
+    """What keeps the module's kernels from running on ``device``."""
+    capability = _dotted(device.capability)
+    named = f"cuda:{device.index} ({device.name}) has compute capability {capability}"
+    if device.capability < LEAST_CAPABILITY:
+        return f"{named}, goturn's kernels need {_dotted(LEAST_CAPABILITY)}"
+    if not any(_runs_on(name, device.capability) for name in architectures):
+        return (
+            f"{named}, goturn was compiled for {', '.join(architectures)}; {REBUILD}, with "
+            f"-C cmake.define.CMAKE_CUDA_ARCHITECTURES={capability.replace('.', '')}"
+        )
+    return None
+
+
+def _runs_on(architecture: str, capability: tuple[int, int]) -> bool:
+    """Whether code for ``architecture``, in CMake's words, runs on a GPU of ``capability``."""
+    match = re.fullmatch(r"(\d+)(\d)([a-z]?)(-real|-virtual)?", architecture)
+    if match is None:
+        return True  # "native", "all": what they stand for is not known here
+    version = (int(match[1]), int(match[2]))
+    if match[3]:  # code for one GPU alone
+        return version == capability
+    # Native code runs within its major version, PTX is compiled for whatever is newer.
+    same = version[0] == capability[0] or match[4] != "-real"
+    return same and version <= capability
+
+
+def _cupy_problem(driver_version: tuple[int, int] | None) -> str | None:
+    """What keeps CuPy from being used."""
+    wanted = "cupy-cuda13x" if driver_version and driver_version[0] >= 13 else "cupy-cuda12x"
+    try:
+        cupy = importlib.import_module("cupy")
+        cupy.cuda.runtime.getDeviceCount()
+    except ModuleNotFoundError as error:
+        if error.name == "cupy":
+            return f"CuPy is not installed; pip install {wanted}"
+        return f"CuPy cannot be imported ({error}); pip install --force-reinstall {wanted}"
+    except Exception as error:  # a library that does not load, a driver that is too old for it
+        return f"CuPy does not work here ({error}); pip install {wanted}, and no other CuPy"
+    return None
 
 
 def _load_driver() -> Any:

@@ -25,17 +25,20 @@ from goturn.box import SearchWindow
 #: An array of the backend's kind.
 Array = Any
 
+#: Precisions in which all weights are float32.
+FULL_PRECISIONS = ("fp32", "tf32")
+
 
 @dataclass(frozen=True)
 class CompressedWeight:
     """A weight matrix of linear in fewer bits; what :meth:`Ops.compress` returns."""
 
     precision: str
-    """"bf16" or "int8"."""
+    """"bf16", "fp16" or "int8"."""
     values: Array
-    """(out, in): the bits of bfloat16 numbers as uint16, or int8."""
+    """(out, in): the bits of bfloat16 numbers as uint16, float16, or int8."""
     scale: Array | None
-    """(out,), what each row of int8 values is multiplied by; None for bf16."""
+    """(out,), what each row of int8 values is multiplied by; None for the others."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -48,6 +51,11 @@ class CompressedWeight:
         return replace(self, values=self.values[:, start:stop])
 
 
+def layer_key(key: int, layer: int) -> int:
+    """A dropout key for one fc layer of one iteration; distinct for distinct arguments."""
+    return (key * 64 + layer) % 2**64
+
+
 class Ops(Protocol):
     """What a backend implements.  ``goturn.ops.reference`` is the plain statement of each op."""
 
@@ -55,7 +63,8 @@ class Ops(Protocol):
     """Name of the device: "reference", "cpu", "cuda:0"."""
 
     precisions: tuple[str, ...]
-    """"fp32", and what :meth:`compress` can make of weights."""
+    """"fp32", what :meth:`compress` can make of weights, and "tf32" where the device has products of
+    fp32 numbers rounded to 10 bits of fraction (:meth:`tower`, :meth:`pipeline`; the weights stay)."""
 
     # -- arrays ----------------------------------------------------------------------------------
 
@@ -63,7 +72,30 @@ class Ops(Protocol):
         """``array`` on this device, in its dtype; may share memory with it."""
 
     def to_numpy(self, array: Array) -> np.ndarray:
-        """``array`` in host memory; may share memory with it."""
+        """``array``, at any strides, in host memory; may share memory with it."""
+
+    # What the network does with arrays of float32 besides the layers.
+
+    def concatenate(self, arrays: Sequence[Array], *, axis: int = 0) -> Array:
+        """``arrays``, C-contiguous, one after another along ``axis`` 0, or 1 of matrices."""
+
+    def stack(self, arrays: Sequence[Array]) -> Array:
+        """``arrays``, C-contiguous and of one shape, along a new first axis."""
+
+    def contiguous(self, matrix: Array) -> Array:
+        """A matrix whose rows may lie apart, its rows together; a copy only where needed."""
+
+    def scale(self, x: Array, factor: float) -> Array:
+        """x * factor, a new array of x's shape."""
+
+    def add_to(self, y: Array, x: Array) -> None:
+        """y += x, in place; both of one shape."""
+
+    def take_rows(self, x: Array, index: np.ndarray) -> Array:
+        """Rows ``index`` of a matrix, as a new one."""
+
+    def sum_rows(self, x: Array, index: np.ndarray, count: int) -> Array:
+        """``count`` rows, of which row g is the sum of the rows i of x with index[i] = g, in order."""
 
     # -- a whole tower ---------------------------------------------------------------------------
 
@@ -97,6 +129,18 @@ class Ops(Protocol):
             architecture: of the network.
             parameters: by name, on this device, as :class:`goturn.network.Network` keeps them.
             precision: the network's, one of :attr:`precisions`.
+        """
+
+    def training_step(
+        self, architecture: Architecture, parameters: Mapping[str, Any], *, loss: str, towers: bool
+    ) -> Any | None:
+        """A :class:`goturn.training.step.TrainingStep`, where the device has its own; else None.
+
+        Args:
+            architecture: of the network.
+            parameters: float32, by name, on this device; changed in place.
+            loss: "l1" or "l2".
+            towers: whether the convolutions learn too.
         """
 
     # -- layers ----------------------------------------------------------------------------------
@@ -167,12 +211,13 @@ class Ops(Protocol):
     def compress(self, weight: Array, precision: str) -> CompressedWeight:
         """A weight matrix of linear in fewer bits, a copy.
 
-        "bf16" rounds each value to the nearest bfloat16, ties to even.  "int8" is symmetric, with one
-        scale for each row: scale = max|w| / 127, value = w / scale rounded to nearest, ties to even.
+        "bf16" and "fp16" round each value to the nearest bfloat16 or half precision number, ties to
+        even.  "int8" is symmetric, with one scale for each row: scale = max|w| / 127, value = w / scale
+        rounded to nearest, ties to even.
 
         Args:
-            weight: (out, in) float32; finite for "int8".
-            precision: one of :attr:`precisions` but "fp32".
+            weight: (out, in) float32; finite for "int8", and for "fp16" in its range besides.
+            precision: one of :attr:`precisions` but "fp32" and "tf32".
         """
 
     def linear(

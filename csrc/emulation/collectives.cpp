@@ -1,0 +1,234 @@
+// Operations of a whole warp.  Lanes bring their operands and wait; the last one works for all.
+#include <cstring>
+
+#include "emulation/scheduler.h"
+
+namespace goturn::emulation {
+namespace {
+
+// Two vectors of four floats are a row of eight: what every x86-64 and aarch64 has.
+typedef float Four __attribute__((vector_size(16)));
+
+float float_of(std::uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+// IEEE half to float without branches: the exponent is moved by a product with 2^112.
+float float_of_half(std::uint32_t bits) {
+  float magnitude = float_of((bits & 0x7FFFU) << 13) * float_of(0x77800000U);
+  std::uint32_t result;
+  std::memcpy(&result, &magnitude, sizeof result);
+  if ((bits & 0x7C00U) == 0x7C00U) result |= 0x7F800000U;
+  return float_of(result | (bits & 0x8000U) << 16);
+}
+
+float float_of_bfloat16(std::uint32_t bits) { return float_of(bits << 16); }
+
+// d (16, 8) += a (16, kDepth) b (kDepth, 8), in order of k.
+template <int kDepth>
+void multiply(float (&d)[16][8], const float (&a)[16][kDepth], const float (&b)[kDepth][8]) {
+  for (int row = 0; row < 16; ++row) {
+    Four low;
+    Four high;
+    std::memcpy(&low, &d[row][0], sizeof low);
+    std::memcpy(&high, &d[row][4], sizeof high);
+    for (int k = 0; k < kDepth; ++k) {
+      Four b_low;
+      Four b_high;
+      std::memcpy(&b_low, &b[k][0], sizeof b_low);
+      std::memcpy(&b_high, &b[k][4], sizeof b_high);
+      low += a[row][k] * b_low;
+      high += a[row][k] * b_high;
+    }
+    std::memcpy(&d[row][0], &low, sizeof low);
+    std::memcpy(&d[row][4], &high, sizeof high);
+  }
+}
+
+const std::uint32_t* operand(const Thread& thread, int which) {
+  return static_cast<const std::uint32_t*>(thread.in[which]);
+}
+
+void gather_sums(float (&d)[16][8]) {
+  for (unsigned lane = 0; lane < 32; ++lane) {
+    const auto* values = static_cast<const float*>(scheduler->lane(lane).out);
+    std::memcpy(&d[lane / 4][lane % 4 * 2], values, 8);
+    std::memcpy(&d[lane / 4 + 8][lane % 4 * 2], values + 2, 8);
+  }
+}
+
+void scatter_sums(const float (&d)[16][8]) {
+  for (unsigned lane = 0; lane < 32; ++lane) {
+    auto* values = static_cast<float*>(scheduler->lane(lane).out);
+    std::memcpy(values, &d[lane / 4][lane % 4 * 2], 8);
+    std::memcpy(values + 2, &d[lane / 4 + 8][lane % 4 * 2], 8);
+  }
+}
+
+void multiply_tf32() {
+  constexpr std::uint32_t kRead = 0xFFFFE000U;  // the bits of a register that the hardware looks at
+  float a[16][8];
+  float b[8][8];
+  float d[16][8];
+  for (unsigned lane = 0; lane < 32; ++lane) {
+    const Thread& thread = scheduler->lane(lane);
+    const std::uint32_t* of_a = operand(thread, 0);
+    const std::uint32_t* of_b = operand(thread, 1);
+    const unsigned group = lane / 4;
+    const unsigned pair = lane % 4;
+    a[group][pair] = float_of(of_a[0] & kRead);
+    a[group + 8][pair] = float_of(of_a[1] & kRead);
+    a[group][pair + 4] = float_of(of_a[2] & kRead);
+    a[group + 8][pair + 4] = float_of(of_a[3] & kRead);
+    b[pair][group] = float_of(of_b[0] & kRead);
+    b[pair + 4][group] = float_of(of_b[1] & kRead);
+  }
+  gather_sums(d);
+  multiply(d, a, b);
+  scatter_sums(d);
+}
+
+template <class ToFloat>
+void multiply_16_bits(const ToFloat& to_float) {
+  float a[16][16];
+  float b[16][8];
+  float d[16][8];
+  for (unsigned lane = 0; lane < 32; ++lane) {
+    const Thread& thread = scheduler->lane(lane);
+    const std::uint32_t* of_a = operand(thread, 0);
+    const std::uint32_t* of_b = operand(thread, 1);
+    const unsigned group = lane / 4;
+    const unsigned k = lane % 4 * 2;
+    for (unsigned half = 0; half < 2; ++half) {  // the lower and the upper of a register
+      const unsigned shift = 16 * half;
+      a[group][k + half] = to_float(of_a[0] >> shift & 0xFFFFU);
+      a[group + 8][k + half] = to_float(of_a[1] >> shift & 0xFFFFU);
+      a[group][k + 8 + half] = to_float(of_a[2] >> shift & 0xFFFFU);
+      a[group + 8][k + 8 + half] = to_float(of_a[3] >> shift & 0xFFFFU);
+      b[k + half][group] = to_float(of_b[0] >> shift & 0xFFFFU);
+      b[k + 8 + half][group] = to_float(of_b[1] >> shift & 0xFFFFU);
+    }
+  }
+  gather_sums(d);
+  multiply(d, a, b);
+  scatter_sums(d);
+}
+
+// Where lane `lane` takes its value from, by the PTX manual: `lane` itself where that would be
+// outside its part of `width` lanes.
+unsigned source(Operation operation, unsigned lane, int operand, int width) {
+  const auto size = static_cast<unsigned>(width);
+  const unsigned first = lane & ~(size - 1);
+  const auto by = static_cast<unsigned>(operand);
+  switch (operation) {
+    case Operation::shuffle:
+      return first | (by & (size - 1));
+    case Operation::shuffle_up:
+      return by > lane - first ? lane : lane - by;
+    case Operation::shuffle_down:
+      return by > first + size - 1 - lane ? lane : lane + by;
+    default:
+      return (lane ^ by) > first + size - 1 ? lane : lane ^ by;
+  }
+}
+
+void need_whole_warp(Operation operation) {
+  self->mask = 0xFFFFFFFFU;
+  if (scheduler->warp().exists != self->mask) {
+    fail("calls %s in a warp of fewer than 32 threads", name_of(operation));
+  }
+}
+
+}  // namespace
+
+std::uint64_t shuffle(Operation operation, std::uint32_t mask, std::uint64_t value, int operand,
+                      int width) {
+  if (width < 1 || width > 32 || (width & (width - 1)) != 0) {
+    fail("calls %s with a width of %d", name_of(operation), width);
+  }
+  Thread& me = *self;
+  me.mask = mask;
+  me.value = value;
+  me.operand = operand;
+  me.width = width;
+  if (!scheduler->meet(operation)) return me.value;
+  const std::uint32_t there = mask & scheduler->warp().exists;
+  std::uint64_t given[32];
+  for (unsigned lane = 0; lane < 32; ++lane) given[lane] = scheduler->lane(lane).value;
+  for (std::uint32_t rest = there; rest != 0; rest &= rest - 1) {
+    const auto index = static_cast<unsigned>(__builtin_ctz(rest));
+    Thread& lane = scheduler->lane(index);
+    const unsigned from = source(operation, index, lane.operand, lane.width);
+    if ((there >> from & 1U) == 0) {
+      fail_of(lane, "takes the value of lane %u by %s, which does not take part", from,
+              name_of(operation));
+    }
+    lane.value = given[from];
+  }
+  scheduler->release(mask);
+  return me.value;
+}
+
+std::uint32_t ballot(std::uint32_t mask, bool predicate) {
+  Thread& me = *self;
+  me.mask = mask;
+  me.value = predicate ? 1 : 0;
+  if (!scheduler->meet(Operation::vote)) return static_cast<std::uint32_t>(me.value);
+  const std::uint32_t there = mask & scheduler->warp().exists;
+  std::uint32_t votes = 0;
+  for (std::uint32_t rest = there; rest != 0; rest &= rest - 1) {
+    const auto index = static_cast<unsigned>(__builtin_ctz(rest));
+    if (scheduler->lane(index).value != 0) votes |= 1U << index;
+  }
+  for (std::uint32_t rest = there; rest != 0; rest &= rest - 1) {
+    scheduler->lane(static_cast<unsigned>(__builtin_ctz(rest))).value = votes;
+  }
+  scheduler->release(mask);
+  return votes;
+}
+
+void load_matrix(Operation operation, std::uint32_t (&to)[4], unsigned at) {
+  need_whole_warp(operation);
+  self->out = to;
+  self->value = at;
+  if (!scheduler->meet(operation)) return;
+  for (unsigned matrix = 0; matrix < 4; ++matrix) {
+    std::uint16_t values[8][8];
+    for (unsigned row = 0; row < 8; ++row) {
+      const Thread& lane = scheduler->lane(matrix * 8 + row);
+      const auto first = static_cast<unsigned>(lane.value);
+      if (checks) follow_read_by_warp(lane, first, 16);
+      std::memcpy(values[row], shared_memory + first, 16);
+    }
+    for (unsigned lane = 0; lane < 32; ++lane) {
+      const unsigned group = lane / 4;
+      const unsigned pair = lane % 4 * 2;
+      const bool transposed = operation == Operation::load_matrix_transposed;
+      const std::uint32_t low = transposed ? values[pair][group] : values[group][pair];
+      const std::uint32_t high = transposed ? values[pair + 1][group] : values[group][pair + 1];
+      static_cast<std::uint32_t*>(scheduler->lane(lane).out)[matrix] = low | high << 16;
+    }
+  }
+  scheduler->release(self->mask);
+}
+
+void mma(Operation operation, float (&d)[4], const std::uint32_t (&a)[4],
+         const std::uint32_t (&b)[2]) {
+  need_whole_warp(operation);
+  self->out = d;
+  self->in[0] = a;
+  self->in[1] = b;
+  if (!scheduler->meet(operation)) return;
+  if (operation == Operation::mma_tf32) {
+    multiply_tf32();
+  } else if (operation == Operation::mma_f16) {
+    multiply_16_bits(float_of_half);
+  } else {
+    multiply_16_bits(float_of_bfloat16);
+  }
+  scheduler->release(self->mask);
+}
+
+}  // namespace goturn::emulation

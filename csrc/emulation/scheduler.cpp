@@ -1,0 +1,503 @@
+#include "emulation/scheduler.h"
+
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <numeric>
+#include <stdexcept>
+
+#include "emulation/settings.h"
+
+namespace goturn::emulation {
+
+GOTURN_THREAD_LOCAL Thread* self = nullptr;
+GOTURN_THREAD_LOCAL BlockIndex* indices = nullptr;
+GOTURN_THREAD_LOCAL unsigned char* shared_memory = nullptr;
+GOTURN_THREAD_LOCAL bool checks = true;
+GOTURN_THREAD_LOCAL Scheduler* scheduler = nullptr;
+
+namespace {
+
+constexpr unsigned kMaxThreads = 1024;
+constexpr unsigned kMaxShared = 227 * 1024;
+constexpr unsigned kMaxStatic = 48 * 1024;
+constexpr std::uint32_t kLateClock = 0x80000000;
+
+unsigned most_shared(int capability) {
+  if (capability >= 90) return kMaxShared;
+  if (capability == 80 || capability == 87) return 163 * 1024;
+  return capability >= 80 ? 99 * 1024 : 64 * 1024;
+}
+
+std::string words(const uint3& index) {
+  return "(" + std::to_string(index.x) + ", " + std::to_string(index.y) + ", " +
+         std::to_string(index.z) + ")";
+}
+
+unsigned lowest(std::uint32_t mask) { return static_cast<unsigned>(__builtin_ctz(mask)); }
+
+}  // namespace
+
+const char* name_of(Operation operation) {
+  switch (operation) {
+    case Operation::none:
+      break;
+    case Operation::barrier:
+      return "__syncthreads";
+    case Operation::barrier_count:
+      return "__syncthreads_count";
+    case Operation::barrier_and:
+      return "__syncthreads_and";
+    case Operation::barrier_or:
+      return "__syncthreads_or";
+    case Operation::sync_warp:
+      return "__syncwarp";
+    case Operation::shuffle:
+      return "__shfl_sync";
+    case Operation::shuffle_up:
+      return "__shfl_up_sync";
+    case Operation::shuffle_down:
+      return "__shfl_down_sync";
+    case Operation::shuffle_xor:
+      return "__shfl_xor_sync";
+    case Operation::vote:
+      return "a vote";
+    case Operation::load_matrix:
+      return "load_matrix_x4";
+    case Operation::load_matrix_transposed:
+      return "load_matrix_x4_transposed";
+    case Operation::mma_tf32:
+      return "mma_tf32";
+    case Operation::mma_f16:
+      return "mma_f16";
+    case Operation::mma_bf16:
+      return "mma_bf16";
+  }
+  return "nothing";
+}
+
+Scheduler::Scheduler()
+    : main_(make_main_fibre()), threads_(kMaxThreads), memory_(kMaxShared + kMaxStatic) {}
+
+Scheduler::~Scheduler() {
+  for (Fibre* fibre : fibres_) destroy_fibre(fibre);
+  destroy_fibre(main_);
+}
+
+// -- launches
+// ----------------------------------------------------------------------------------------
+
+void Scheduler::check(const Geometry& geometry) const {
+  const auto refuse = [&](const std::string& what) {
+    throw std::runtime_error(std::string("kernel ") + name_ + ": " + what);
+  };
+  const dim3& grid = geometry.grid;
+  const dim3& block = geometry.block;
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7FFFFFFFU || grid.y > 65535 ||
+      grid.z > 65535) {
+    refuse("a grid of " + words(grid) + " blocks cannot be launched");
+  }
+  if (block.x == 0 || block.y == 0 || block.z == 0 || block.x > 1024 || block.y > 1024 ||
+      block.z > 64 || std::uint64_t{block.x} * block.y * block.z > kMaxThreads) {
+    refuse("a block of " + words(block) + " threads cannot be launched");
+  }
+  const unsigned most = most_shared(settings().capability);
+  if (geometry.shared_bytes > most) {
+    refuse(std::to_string(geometry.shared_bytes) + " bytes of shared memory are more than the " +
+           std::to_string(most) + " that there are");
+  }
+}
+
+void Scheduler::start_launch(const char* name, const Geometry& geometry) {
+  name_ = name;
+  check(geometry);
+  const Settings how = settings();
+  checks = how.checks;
+  seed_ = how.seed;
+  failed_ = false;
+  waited_for_previous = false;
+  count_ = geometry.block.x * geometry.block.y * geometry.block.z;
+  dynamic_ = static_cast<unsigned>(geometry.shared_bytes);
+  used_ = (dynamic_ + 15) / 16 * 16;
+  static_arrays_.clear();
+  if (clock_ > kLateClock) {
+    clock_ = 0;
+    shadow.clear();
+  }
+  shadow.cover(used_);
+  indices_.grid = geometry.grid;
+  indices_.threads = geometry.block;
+  unsigned id = 0;
+  for (unsigned z = 0; z < geometry.block.z; ++z) {
+    for (unsigned y = 0; y < geometry.block.y; ++y) {
+      for (unsigned x = 0; x < geometry.block.x; ++x, ++id) {
+        threads_[id].index = {x, y, z};
+        threads_[id].id = static_cast<std::uint16_t>(id);
+        threads_[id].lane = static_cast<std::uint16_t>(id % 32);
+      }
+    }
+  }
+  indices = &indices_;
+  shared_memory = memory_.data();
+  scheduler = this;
+}
+
+void Scheduler::start_block(std::uint64_t number) {
+  const dim3& grid = indices_.grid;
+  indices_.block = {static_cast<unsigned>(number % grid.x),
+                    static_cast<unsigned>(number / grid.x % grid.y),
+                    static_cast<unsigned>(number / grid.x / grid.y)};
+  for (unsigned id = 0; id < count_; ++id) {
+    Thread& thread = threads_[id];
+    thread.exited = false;
+    thread.waits_at = Operation::none;
+    thread.fibre = nullptr;
+    thread.group = 0;
+    if (!thread.copies.empty()) {  // of the block before, which needed them no more
+      if (checks) {
+        for (const Copy& copy : thread.copies) shadow.forget(copy.to, copy.bytes);
+      }
+      thread.copies.clear();
+    }
+  }
+  ++clock_;
+  shadow.begin_block(clock_);
+  ready_ = 0;
+  for (unsigned warp = 0; warp * 32 < count_; ++warp) {
+    const unsigned lanes = count_ - warp * 32;
+    const std::uint32_t exists = lanes >= 32 ? 0xFFFFFFFFU : (1U << lanes) - 1;
+    warps_[warp] = {exists, 0, 0, exists, clock_};
+    ready_ |= 1U << warp;
+  }
+  exited_ = arrived_ = 0;
+  if (!checks) std::memset(memory_.data(), 0xFF, used_);  // what nobody wrote is at least no number
+}
+
+void Scheduler::run(const char* name, const Geometry& geometry, void (*body)(const void*),
+                    const void* arguments) {
+  if (running_) throw std::runtime_error(std::string("kernel ") + name + ": launched by a kernel");
+  start_launch(name, geometry);
+  body_ = body;
+  arguments_ = arguments;
+  // Blocks in an order that no kernel can rely on: all multiples of a step that shares no factor
+  // with their number.
+  const std::uint64_t blocks = std::uint64_t{geometry.grid.x} * geometry.grid.y * geometry.grid.z;
+  std::uint64_t step = 1;
+  std::uint64_t block = 0;
+  if (seed_ != 0) {
+    const std::uint64_t scrambled = seed_ * 0x9E3779B97F4A7C15U;
+    step = blocks * 5 / 8 + scrambled % 1009;
+    while (std::gcd(step, blocks) != 1) ++step;
+    step %= blocks;
+    block = (scrambled >> 20) % blocks;
+  }
+  running_ = true;
+  for (std::uint64_t i = 0; i < blocks && !failed_; ++i) {
+    start_block(block);
+    live();
+    block = (block + step) % blocks;
+  }
+  running_ = false;
+  self = nullptr;
+  if (failed_) {
+    for (unsigned id = 0; id < count_; ++id) threads_[id].copies.clear();
+    shadow.clear();
+    free_ = fibres_;
+    throw std::runtime_error(error_);
+  }
+  if (geometry.overlap_previous && !waited_for_previous) {
+    throw std::runtime_error(std::string("kernel ") + name +
+                             ": launched to overlap the previous one, but never waits for it");
+  }
+}
+
+// Runs a block to its end, or to its first error.
+void Scheduler::live() {
+  const unsigned warps = (count_ + 31) / 32;
+  Thread* first = &threads_[seed_ % warps * 32];
+  self = first;
+  Fibre* from = main_;
+  if (free_.empty()) {
+    fibres_.push_back(make_fibre(static_cast<unsigned>(fibres_.size())));
+    free_.push_back(fibres_.back());
+  }
+  first->fibre = free_.back();
+  free_.pop_back();
+  prepare(first->fibre, &Scheduler::enter);
+  switch_fibre(from, first->fibre);
+}
+
+// -- switching
+// ---------------------------------------------------------------------------------------
+
+// The thread to go on with when the running one cannot: of its warp, then of the next.
+Thread* Scheduler::choose() {
+  unsigned number = self->id / 32;
+  Warp& warp = warps_[number];
+  if (warp.can_run != 0) {
+    const std::uint32_t later = warp.can_run & 0xFFFFFFFEU << self->lane;
+    return &threads_[number * 32 + lowest(later != 0 ? later : warp.can_run)];
+  }
+  ready_ &= ~(1U << number);
+  if (ready_ == 0) return nullptr;
+  const std::uint32_t later = ready_ & 0xFFFFFFFEU << number;
+  number = lowest(later != 0 ? later : ready_);
+  return &threads_[number * 32 + lowest(warps_[number].can_run)];
+}
+
+void Scheduler::go_to(Thread* thread) {
+  if (thread == nullptr) report_stuck();
+  if (thread->fibre == nullptr) {
+    if (free_.empty()) {
+      fibres_.push_back(make_fibre(static_cast<unsigned>(fibres_.size())));
+      free_.push_back(fibres_.back());
+    }
+    thread->fibre = free_.back();
+    free_.pop_back();
+    prepare(thread->fibre, &Scheduler::enter);
+  }
+  Fibre* from = self->fibre;
+  self = thread;
+  switch_fibre(from, thread->fibre);
+}
+
+// What a fibre does: a thread to its end, and then others that have not begun.
+void Scheduler::enter() {
+  entered();
+  Scheduler& s = *scheduler;
+  for (;;) {
+    try {
+      s.body_(s.arguments_);
+    } catch (...) {
+      s.abandon(*self, "throws an exception");
+    }
+    Thread& thread = *self;
+    Warp& warp = s.warp();
+    thread.exited = true;
+    warp.exited |= 1U << thread.lane;
+    warp.can_run &= ~(1U << thread.lane);
+    ++s.exited_;
+    Fibre* fibre = thread.fibre;
+    if (s.exited_ == s.count_) {
+      s.free_.push_back(fibre);
+      switch_fibre(fibre, s.main_, true);
+    }
+    Thread* next = s.choose();
+    if (next == nullptr) s.report_stuck();
+    thread.fibre = nullptr;
+    self = next;
+    if (next->fibre == nullptr) {
+      next->fibre = fibre;
+    } else {
+      s.free_.push_back(fibre);
+      switch_fibre(fibre, next->fibre, true);
+    }
+  }
+}
+
+void Scheduler::abandon(const Thread& thread, const char* text) {
+  const uint3& b = indices_.block;
+  const uint3& t = thread.index;
+  std::snprintf(error_, sizeof error_, "kernel %s, block (%u, %u, %u), thread (%u, %u, %u): %s",
+                name_, b.x, b.y, b.z, t.x, t.y, t.z, text);
+  failed_ = true;
+  switch_fibre(self->fibre, main_, true);
+  __builtin_unreachable();
+}
+
+// -- waiting
+// -----------------------------------------------------------------------------------------
+
+bool Scheduler::meet(Operation operation) {
+  Thread& thread = *self;
+  Warp& group = warp();
+  const std::uint32_t bit = 1U << thread.lane;
+  const std::uint32_t expected = thread.mask & group.exists;
+  if ((thread.mask & bit) == 0) {
+    fail("calls %s with a mask, %#x, that does not name its lane", name_of(operation), thread.mask);
+  }
+  if ((expected & group.exited) != 0) {
+    const uint3& gone = lane(lowest(expected & group.exited)).index;
+    fail("waits at %s for thread (%u, %u, %u), which has exited", name_of(operation), gone.x,
+         gone.y, gone.z);
+  }
+  thread.waits_at = operation;
+  group.waiting |= bit;
+  if ((expected & ~group.waiting) != 0) {
+    group.can_run &= ~bit;
+    go_to(choose());
+    return false;
+  }
+  for (std::uint32_t rest = expected; rest != 0; rest &= rest - 1) {
+    const Thread& other = lane(lowest(rest));
+    if (other.waits_at != operation) {
+      fail("waits at %s for thread (%u, %u, %u), which waits at %s", name_of(operation),
+           other.index.x, other.index.y, other.index.z, name_of(other.waits_at));
+    }
+    if (other.mask != thread.mask) {
+      fail("calls %s with the mask %#x, and thread (%u, %u, %u) with %#x", name_of(operation),
+           thread.mask, other.index.x, other.index.y, other.index.z, other.mask);
+    }
+  }
+  return true;
+}
+
+void Scheduler::release(std::uint32_t mask) {
+  Warp& group = warp();
+  mask &= group.exists;
+  group.waiting &= ~mask;
+  group.can_run |= mask;
+  for (std::uint32_t rest = mask; rest != 0; rest &= rest - 1) {
+    lane(lowest(rest)).waits_at = Operation::none;
+  }
+}
+
+void Scheduler::sync_warp() {
+  if (!meet(Operation::sync_warp)) return;
+  Warp& group = warp();
+  // Of a part of the warp, it orders nothing here, which may report a race that is none.
+  if ((group.exists & ~group.exited & ~self->mask) == 0) group.now = ++clock_;
+  release(self->mask);
+}
+
+int Scheduler::barrier(Operation operation, int predicate) {
+  if (exited_ != 0) {
+    for (unsigned id = 0; id < count_; ++id) {
+      const Thread& gone = threads_[id];
+      if (gone.exited) {
+        fail("waits at %s for thread (%u, %u, %u), which has exited", name_of(operation),
+             gone.index.x, gone.index.y, gone.index.z);
+      }
+    }
+  }
+  if (arrived_ == 0) {
+    barrier_ = operation;
+    held_ = 0;
+  } else if (barrier_ != operation) {
+    fail("waits at %s while others wait at %s", name_of(operation), name_of(barrier_));
+  }
+  held_ += predicate != 0 ? 1 : 0;
+  ++arrived_;
+  if (arrived_ < count_) {
+    self->waits_at = operation;
+    warp().can_run &= ~(1U << self->lane);
+    go_to(choose());
+    return result_;
+  }
+  arrived_ = 0;
+  result_ = operation == Operation::barrier_count ? held_
+            : operation == Operation::barrier_and
+                ? static_cast<int>(held_ == static_cast<int>(count_))
+                : static_cast<int>(held_ > 0);
+  shadow.pass_barrier(++clock_);
+  for (unsigned id = 0; id < count_; ++id) threads_[id].waits_at = Operation::none;
+  for (unsigned warp = 0; warp * 32 < count_; ++warp) {
+    warps_[warp].can_run = warps_[warp].exists;
+    warps_[warp].now = clock_;
+    ready_ |= 1U << warp;
+  }
+  return result_;
+}
+
+// Nothing can run and some wait: says for whom the first of them waits.
+void Scheduler::report_stuck() {
+  const Thread* waiting = nullptr;
+  for (unsigned id = 0; id < count_ && waiting == nullptr; ++id) {
+    if (!threads_[id].exited) waiting = &threads_[id];
+  }
+  const bool at_barrier = waiting->waits_at <= Operation::barrier_or;
+  const unsigned warp = waiting->id / 32U;
+  for (unsigned id = 0; id < count_; ++id) {
+    const Thread& other = threads_[id];
+    if (!at_barrier && (id / 32 != warp || (waiting->mask >> id % 32 & 1U) == 0)) continue;
+    if (other.exited) {
+      fail_of(*waiting, "waits at %s for thread (%u, %u, %u), which has exited",
+              name_of(waiting->waits_at), other.index.x, other.index.y, other.index.z);
+    }
+    if (other.waits_at != waiting->waits_at) {
+      fail_of(*waiting, "waits at %s for thread (%u, %u, %u), which waits at %s",
+              name_of(waiting->waits_at), other.index.x, other.index.y, other.index.z,
+              name_of(other.waits_at));
+    }
+  }
+  fail_of(*waiting, "waits at %s for ever", name_of(waiting->waits_at));
+}
+
+// -- shared memory
+// -----------------------------------------------------------------------------------
+
+Array Scheduler::static_array(const void* site, const char* name, std::size_t bytes) {
+  for (const StaticArray& known : static_arrays_) {
+    if (known.site == site) return known.array;
+  }
+  const unsigned first = (dynamic_ + 15) / 16 * 16;
+  if (used_ - first + bytes > kMaxStatic) {
+    fail("static arrays take %zu bytes of shared memory; %u are the most", used_ - first + bytes,
+         kMaxStatic);
+  }
+  if (used_ + bytes > most_shared(settings().capability)) {
+    fail("static and dynamic arrays take %zu bytes of shared memory; %u are the most",
+         used_ + bytes, most_shared(settings().capability));
+  }
+  const Array array{used_, static_cast<unsigned>(bytes)};
+  static_arrays_.push_back({site, name, array});
+  used_ += static_cast<unsigned>((bytes + 15) / 16 * 16);
+  shadow.cover(used_);
+  return array;
+}
+
+Array Scheduler::dynamic_array(unsigned start, std::size_t bytes) {
+  if (start + bytes > dynamic_) {
+    fail("takes %zu bytes of dynamic shared memory from byte %u on, of %u launched with", bytes,
+         start, dynamic_);
+  }
+  return {start, static_cast<unsigned>(bytes)};
+}
+
+void Scheduler::place(unsigned at, char* text, std::size_t size) const {
+  for (const StaticArray& known : static_arrays_) {
+    if (at >= known.array.start && at - known.array.start < known.array.bytes) {
+      std::snprintf(text, size, "byte %u of %s", at - known.array.start, known.name);
+      return;
+    }
+  }
+  std::snprintf(text, size, "byte %u of dynamic shared memory", at);
+}
+
+// -- what kernels call
+// -------------------------------------------------------------------------------
+
+void fail_of(const Thread& thread, const char* format, ...) {
+  char text[400];
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  scheduler->abandon(thread, text);
+}
+
+void fail(const char* format, ...) {
+  char text[400];
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  scheduler->abandon(*self, text);
+}
+
+void run(const char* name, const Geometry& geometry, void (*body)(const void*),
+         const void* arguments) {
+  static thread_local Scheduler of_this_thread;
+  of_this_thread.run(name, geometry, body, arguments);
+}
+
+int barrier(Operation operation, int predicate) { return scheduler->barrier(operation, predicate); }
+
+void sync_warp(std::uint32_t mask) {
+  self->mask = mask;
+  scheduler->sync_warp();
+}
+
+void waited_for_previous_kernel() { scheduler->waited_for_previous = true; }
+
+}  // namespace goturn::emulation

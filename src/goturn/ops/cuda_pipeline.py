@@ -1,0 +1,302 @@
+"""Tracking on a GPU: a frame is one upload and one graph replay, and the next target is begun at once.
+
+Two graphs for each number of objects, captured on first use and replayed for every frame::
+
+    search    crop the search windows -> search tower -> fc6's other half .. fc8 -> four numbers each
+    retarget  crop the target windows -> target tower -> fc6's half of the target
+
+The caller waits for the first alone.  The second runs while the caller fetches the next frame: its
+windows are known as soon as the boxes are.  Of a frame in host memory only the pixels that the windows
+show are copied, through pinned memory, in one copy with the windows' table; a frame on the device is
+read where it is.
+
+Everything that changes from frame to frame lies in device memory at fixed addresses, so that a replay
+needs no new parameters.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from goturn.architecture import SEARCH_SUFFIX, Architecture
+from goturn.box import SearchWindow
+from goturn.frame import check_frame
+from goturn.ops.cuda_gpu import Gpu
+from goturn.ops.cuda_head import Head
+from goturn.ops.cuda_tower import Arithmetic, Tower, TowerPlan
+from goturn.ops.interface import Array
+from goturn.ops.resample import window_table
+
+#: Numbers of objects whose graphs and buffers are kept; the one unused for longest goes first.
+PLANS = 4
+
+#: Objects for which there is room at first; doubled as needed.
+ROOM = 8
+
+
+class CudaPipeline:
+    """:class:`goturn.pipeline.Pipeline` on a GPU, on a stream of its own.
+
+    Args:
+        gpu: the device.
+        architecture: of the network.
+        parameters: as :class:`goturn.network.Network` keeps them; fc weights are used where they are.
+        tower: how the towers compute.
+        products: how batches are multiplied in the fc layers.
+
+    Raises:
+        MemoryError: not enough memory on the device.
+    """
+
+    def __init__(
+        self,
+        gpu: Gpu,
+        architecture: Architecture,
+        parameters: Mapping[str, Any],
+        tower: Arithmetic,
+        products: str,
+    ) -> None:
+        self.kernels, self.memory, self.architecture = gpu.kernels, gpu.memory, architecture
+        memory = self.memory
+        with memory.device():
+            self.stream = memory.new_stream()
+            self.target_tower = _tower(gpu, architecture, parameters, tower, "")
+            self.search_tower = (
+                self.target_tower
+                if architecture.shared_towers
+                else _tower(gpu, architecture, parameters, tower, SEARCH_SUFFIX)
+            )
+            self.head = Head(gpu, architecture, parameters, products)
+            #: Each target's half of the first fc layer, bias included: a row each, in order.
+            self.parts = memory.empty((ROOM, self.head.width), np.float32)
+            self._aside = memory.empty(self.parts.shape, np.float32)
+            self._after_allocation()
+        self._count = 0
+        self._searches: OrderedDict[int, _Search] = OrderedDict()
+        self._retargets: OrderedDict[int, _Retarget] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def frame(self, given: Any) -> Any:
+        view = self.memory.view(given)
+        return check_frame(given) if view is None else check_frame(view, kind=type(view))
+
+    def add(self, frame: Any, window: SearchWindow, *, instead_of: int | None = None) -> None:
+        with self.memory.device():
+            plan = self._plan(self._retargets, _Retarget, 1, frame)
+            plan.run(frame, [window])
+            if instead_of is not None:
+                self.remove(instead_of)
+            self._make_room(self._count + 1)
+            self._copy(plan.parts, self.parts[self._count : self._count + 1])
+            self._count += 1
+
+    def remove(self, index: int) -> None:
+        with self.memory.device():
+            behind = self._count - index - 1
+            if behind:
+                self._copy(self.parts[index + 1 : self._count], self._aside[:behind])
+                self._copy(self._aside[:behind], self.parts[index : self._count - 1])
+            self._count -= 1
+
+    def search(self, frame: Any, windows: Sequence[SearchWindow]) -> np.ndarray:
+        with self.memory.device():
+            plan: _Search = self._plan(self._searches, _Search, self._count, frame)
+            return plan.run(frame, windows)
+
+    def retarget(self, frame: Any, windows: Sequence[SearchWindow]) -> None:
+        with self.memory.device():
+            plan = self._plan(self._retargets, _Retarget, self._count, frame)
+            plan.run(frame, windows)
+            self._copy(plan.parts, self.parts[: self._count])
+
+    def _copy(self, rows: Array, to: Array) -> None:
+        pointer = self.memory.pointer_of(self.stream)
+        self.kernels.copy_rows(rows, to, factor=1.0, stream=pointer)
+
+    def _make_room(self, count: int) -> None:
+        """Room for ``count`` targets; graphs that read the old place are dropped."""
+        if count <= len(self.parts):
+            return
+        parts = self.memory.empty((2 * count, self.head.width), np.float32)
+        aside = self.memory.empty(parts.shape, np.float32)
+        self._after_allocation()
+        self._copy(self.parts[: self._count], parts[: self._count])
+        self.memory.synchronize(self.stream)
+        self.parts, self._aside = parts, aside
+        self._searches.clear()
+
+    def _after_allocation(self) -> None:
+        """What the caller's stream still does with memory that it freed comes before ours."""
+        self.memory.follow(self.stream, self.memory.caller_stream())
+
+    def __del__(self) -> None:
+        # The memory goes back to a pool that may hand it to another stream.
+        if hasattr(self, "_retargets"):
+            self.memory.synchronize(self.stream)
+
+    def _plan(self, plans: OrderedDict[int, Any], kind: Any, count: int, frame: Any) -> Any:
+        """The plan for ``count`` objects, made anew where frames have become larger."""
+        pixels = frame.shape[0] * frame.shape[1] * frame.shape[2]
+        plan = plans.pop(count, None)
+        if plan is None or (isinstance(frame, np.ndarray) and plan.upload.pixels < pixels):
+            self.memory.synchronize(self.stream)  # nothing runs on what is dropped here
+            plan = None
+            while len(plans) >= PLANS:
+                plans.popitem(last=False)
+            plan = kind(self, count, pixels)
+            self._after_allocation()
+        plans[count] = plan
+        return plan
+
+
+class _Upload:
+    """The job of the crop kernel, and the pixels that it reads, on their way to the device.
+
+    Args:
+        count: windows of a job.
+        pixels: bytes that there is room for.
+    """
+
+    def __init__(self, pipeline: CudaPipeline, count: int, pixels: int) -> None:
+        memory = pipeline.memory
+        self._kernels, self._memory, self._stream = pipeline.kernels, memory, pipeline.stream
+        self.pixels = pixels
+        self._job_bytes = self._kernels.crop_job_bytes(count)
+        self._pinned = memory.pinned((self._job_bytes + pixels,), np.uint8)
+        self._device = memory.empty(self._pinned.shape, np.uint8)
+        self.job = self._device[: self._job_bytes]
+        self._sent = memory.new_event()
+
+    def send(self, frame: Any, windows: Sequence[SearchWindow]) -> None:
+        """Enqueues the copies that bring the job, and what its windows show, to the device.
+
+        Raises:
+            ValueError: a window that does not fit the frame.
+        """
+        table = window_table(windows)
+        size = self._job_bytes
+        self._memory.wait(self._sent)  # the previous copy may still read the pinned memory
+        if isinstance(frame, np.ndarray):
+            left, top = table[:, 4].min(), table[:, 5].min()
+            right, bottom = (table[:, 4] + table[:, 6]).max(), (table[:, 5] + table[:, 7]).max()
+            shown = frame[top:bottom, left:right]
+            table[:, 4] -= left
+            table[:, 5] -= top
+            size += shown.size
+            pixels = self._device[self._job_bytes : size].reshape(shown.shape)
+            job = self._kernels.pack_crop_job(pixels, table)
+            np.copyto(self._pinned[self._job_bytes : size].reshape(shown.shape), shown)
+        else:
+            job = self._kernels.pack_crop_job(frame, table)
+        self._pinned[: self._job_bytes] = job
+        self._memory.upload(self._pinned[:size], self._device[:size], self._stream)
+        self._memory.record(self._sent, self._stream)
+
+
+class _Plan:
+    """Buffers and a graph for ``count`` objects: upload, crops, a tower, and what follows."""
+
+    def __init__(self, pipeline: CudaPipeline, tower: Tower, count: int, pixels: int) -> None:
+        memory = pipeline.memory
+        self._memory, self._stream = memory, pipeline.stream
+        self.upload = _Upload(pipeline, count, pixels)
+        self._tower = TowerPlan(tower, count)
+        self._features = memory.empty((count, self._tower.features), np.float32)
+        self._crop = _crop(pipeline, tower, self.upload.job)
+        self._replay: Any = None
+
+    def _enqueue_rest(self, stream: int) -> None:
+        raise NotImplementedError
+
+    def _enqueue(self) -> None:
+        stream = self._memory.pointer_of(self._stream)
+        self._tower.run(
+            lambda start, images: self._crop(start, images, stream), self._features, stream
+        )
+        self._enqueue_rest(stream)
+
+    def _launch(self, frame: Any, windows: Sequence[SearchWindow]) -> None:
+        on_device = not isinstance(frame, np.ndarray)
+        if on_device:  # what makes the frame comes first
+            self._memory.follow(self._stream, self._memory.caller_stream())
+        self.upload.send(frame, windows)
+        if self._replay is None:
+            # Once as it is: modules are loaded, and attributes set, outside of a capture.
+            self._enqueue()
+            self._replay = self._memory.capture(self._enqueue, self._stream)
+        else:
+            self._replay.launch()
+        if on_device:  # and what writes over it later, last
+            self._memory.follow(self._memory.caller_stream(), self._stream)
+
+
+class _Search(_Plan):
+    """The search for ``count`` objects."""
+
+    def __init__(self, pipeline: CudaPipeline, count: int, pixels: int) -> None:
+        super().__init__(pipeline, pipeline.search_tower, count, pixels)
+        self._head = pipeline.head.plan(count)
+        self._parts = pipeline.parts[:count]
+        self._units = self._memory.pinned((count, 4), np.float32)
+
+    def _enqueue_rest(self, stream: int) -> None:
+        units = self._head.regress(self._features, self._parts, stream)
+        self._memory.download(units, self._units, self._stream)
+
+    def run(self, frame: Any, windows: Sequence[SearchWindow]) -> np.ndarray:
+        """(count, 4), once they are there."""
+        self._launch(frame, windows)
+        self._memory.synchronize(self._stream)
+        units: np.ndarray = self._units.copy()
+        return units
+
+
+class _Retarget(_Plan):
+    """The targets' half for ``count`` objects."""
+
+    def __init__(self, pipeline: CudaPipeline, count: int, pixels: int) -> None:
+        super().__init__(pipeline, pipeline.target_tower, count, pixels)
+        self._head = pipeline.head.plan(count)
+        self.parts = self._memory.empty((count, pipeline.head.width), np.float32)
+
+    def _enqueue_rest(self, stream: int) -> None:
+        self._head.project(self._features, self.parts, stream)
+
+    def run(self, frame: Any, windows: Sequence[SearchWindow]) -> None:
+        """Begins with it, into ``parts``."""
+        self._launch(frame, windows)
+
+
+def _tower(
+    gpu: Gpu,
+    architecture: Architecture,
+    parameters: Mapping[str, Any],
+    arithmetic: Arithmetic,
+    suffix: str,
+) -> Tower:
+    named = {
+        f"{layer.name}/{kind}": parameters[f"{layer.name}{suffix}/{kind}"]
+        for layer in architecture.convs
+        for kind in ("weight", "bias")
+    }
+    side = architecture.preprocessing.input_size
+    return Tower(gpu, architecture.tower, side, named, arithmetic)
+
+
+def _crop(pipeline: CudaPipeline, tower: Tower, job: Array) -> Any:
+    """What launches the crops of a job's windows start, start + 1 ... in the tower's entry layout."""
+    p = pipeline.architecture.preprocessing
+
+    def crop(start: int, images: Array, stream: int) -> None:
+        pipeline.kernels.crop_resize(
+            job, images, start=start, size=p.input_size, mean=p.mean,
+            colour_order=p.colour_order, block=tower.entry.block, stream=stream,
+        )  # fmt: skip
+
+    return crop

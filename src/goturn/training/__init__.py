@@ -1,0 +1,1 @@
+"""Training, offline, from labelled videos and photographs (the paper, section 4)."""

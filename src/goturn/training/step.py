@@ -1,0 +1,175 @@
+"""One iteration of training: forward, loss, backward, and Caffe's momentum update of every parameter.
+
+A step holds the solver's state beside the network.  Devices with a faster way of their own offer it in
+the same words (:meth:`goturn.ops.interface.Ops.training_step`); :class:`PlainStep` is any device's.
+
+The loss is a sum over the batch, and the learning rates of the paper belong to that (facts 3.3, 3.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from goturn.network import Network
+from goturn.ops import Array
+
+LOSSES = ("l1", "l2")
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What the solver does to one parameter: v = momentum v + rate (gradient + decay w); w -= v."""
+
+    rate: float
+    momentum: float = 0.9
+    decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The examples of one iteration.
+
+    Several examples share a target: the authors draw eleven search windows for each pair of frames.
+    A target's crop goes through its tower once, whatever their number.
+    """
+
+    targets: Array
+    """(m, 3, S, S) float32, mean subtracted: the targets' crops."""
+    searches: Array
+    """(n, 3, S, S) float32: the search windows' crops."""
+    owners: np.ndarray
+    """(n,) whole numbers in 0..m-1: which target each search window belongs to."""
+    labels: np.ndarray
+    """(n, 4) float32: the true box in each search window, x1, y1, x2, y2, 0..10 over the window."""
+
+
+class TrainingStep(Protocol):
+    """What a trainer asks for, once an iteration."""
+
+    def run(self, batch: Batch, rates: Mapping[str, Rates], *, dropout_key: int | None) -> float:
+        """One iteration; the network's parameters change in place.
+
+        Args:
+            batch: the examples.
+            rates: of every parameter that learns, by its name ("fc6/weight").
+            dropout_key: chooses the dropout masks, 0 <= key < 2^58; None for no dropout.
+
+        Returns:
+            The loss before the update, summed over the batch.
+        """
+
+    def velocities(self) -> dict[str, np.ndarray]:
+        """The solver's momentum, by parameter; copies."""
+
+    def set_velocities(self, velocities: Mapping[str, np.ndarray]) -> None:
+        """Goes on from such; those not named are zero."""
+
+
+class PlainStep:
+    """A step of the network's own forward and backward, one operation after the other.
+
+    Args:
+        network: with fp32 weights; its parameters are changed.
+        loss: "l1" (the paper's) or "l2".
+        towers: whether the convolutions learn too.
+
+    Raises:
+        ValueError: a loss that there is not, or a network that cannot be trained.
+    """
+
+    def __init__(self, network: Network, *, loss: str = "l1", towers: bool = False) -> None:
+        check_step(network, loss)
+        self._network, self._towers = network, towers
+        self._loss = getattr(network.ops, f"{loss}_loss")
+        self._velocities: dict[str, Array] = {}
+
+    def run(self, batch: Batch, rates: Mapping[str, Rates], *, dropout_key: int | None) -> float:
+        network, ops = self._network, self._network.ops
+        check_batch(batch)
+        forward = network.forward(
+            batch.targets, batch.searches, owners=batch.owners, dropout_key=dropout_key
+        )
+        labels = ops.from_numpy(np.asarray(batch.labels, network.dtype))
+        loss, d_units = self._loss(forward.units, labels)
+        updated = set()
+
+        def update(name: str, dy: Array, x: Array) -> None:
+            """A linear weight's update, without a gradient as large as it."""
+            if name in rates:
+                weight = network.parameters[name]
+                how = _keywords(rates[name])
+                ops.linear_sgd_update(dy, x, weight, self._velocity(name), **how)
+            updated.add(name)
+
+        gradients = network.backward(forward, d_units, towers=self._towers, update=update)
+        for name, gradient in gradients.items():
+            if name in rates and name not in updated:
+                weight = network.parameters[name]
+                ops.sgd_update(weight, gradient, self._velocity(name), **_keywords(rates[name]))
+        return float(loss)
+
+    def velocities(self) -> dict[str, np.ndarray]:
+        return {
+            name: np.array(self._network.ops.to_numpy(value))
+            for name, value in self._velocities.items()
+        }
+
+    def set_velocities(self, velocities: Mapping[str, np.ndarray]) -> None:
+        self._velocities = {
+            name: self._network.ops.from_numpy(np.array(value))
+            for name, value in velocities.items()
+        }
+
+    def _velocity(self, name: str) -> Array:
+        if name not in self._velocities:
+            shape = self._network.parameters[name].shape
+            zeros = np.zeros(shape, self._network.dtype)
+            self._velocities[name] = self._network.ops.from_numpy(zeros)
+        return self._velocities[name]
+
+
+def training_step(network: Network, *, loss: str = "l1", towers: bool = False) -> TrainingStep:
+    """The device's own step for ``network`` where it has one, else the plain one."""
+    check_step(network, loss)
+    own: TrainingStep | None = network.ops.training_step(
+        network.architecture, network.parameters, loss=loss, towers=towers
+    )
+    return PlainStep(network, loss=loss, towers=towers) if own is None else own
+
+
+def check_step(network: Network, loss: str) -> None:
+    """That ``network`` can be trained with ``loss``."""
+    if loss not in LOSSES:
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)}; got {loss!r}")
+    if network.precision != "fp32":
+        raise ValueError(
+            f"a network with {network.precision} weights cannot be trained; train one with "
+            "precision='fp32' and convert its weights afterwards"
+        )
+
+
+def check_batch(batch: Batch) -> None:
+    """That the arrays of ``batch`` belong together.
+
+    Raises:
+        ValueError: they do not.
+    """
+    owners, labels = np.asarray(batch.owners), np.asarray(batch.labels)
+    count, targets = len(batch.searches), len(batch.targets)
+    if owners.shape != (count,) or not np.issubdtype(owners.dtype, np.integer):
+        raise ValueError(
+            f"owners must be {count} whole numbers, one for each search window; got "
+            f"{owners.dtype} of shape {owners.shape}"
+        )
+    if count == 0 or owners.min() < 0 or owners.max() >= targets:
+        raise ValueError(f"owners must name targets, 0 to {targets - 1}, and be at least one")
+    if labels.shape != (count, 4) or not np.isfinite(labels).all():
+        raise ValueError(f"labels must be ({count}, 4) finite numbers; got shape {labels.shape}")
+
+
+def _keywords(rates: Rates) -> dict[str, Any]:
+    return {"rate": rates.rate, "momentum": rates.momentum, "decay": rates.decay}
