@@ -77,8 +77,7 @@ class TowerOf : public Tower {
 
   std::int64_t side_;
   std::vector<Layer<Value>> layers_;
-  mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<Workspace<Value>>> idle_;
+  mutable std::vector<std::unique_ptr<Workspace<Value>>> idle_;  // under fork_safe_mutex()
 };
 
 template <class Value>
@@ -187,7 +186,7 @@ void Layer<Value>::pool_or_normalise(const Value* input, Value* output, std::int
 template <class Value>
 std::unique_ptr<Workspace<Value>> TowerOf<Value>::take_workspace() const {
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::lock_guard<std::mutex> lock(fork_safe_mutex());
     if (!idle_.empty()) {
       auto workspace = std::move(idle_.back());
       idle_.pop_back();
@@ -254,7 +253,7 @@ void TowerOf<Value>::run(const float* crops, std::int64_t count, float* features
     }
     write(workspace->activations.back().get(), images, features + start * this->features());
   }
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const std::lock_guard<std::mutex> lock(fork_safe_mutex());
   idle_.push_back(std::move(workspace));
 }
 
