@@ -39,12 +39,13 @@ import pytest
 
 from candidate import Candidate, Columns
 from cases import Case
+from emulated import emulated_ops
 from goturn.box import Box, search_window
 from goturn.ops import Ops, get_ops
 from goturn.ops.reference import ReferenceOps
 
 #: Every backend whose tests run here; those this machine or build lacks are skipped.
-BACKENDS = ("reference", "cpu")
+BACKENDS = ("reference", "cpu", "cuda", "cuda-emulated")
 
 EPS = float(np.finfo(np.float32).eps)
 TOLERANCE_FACTOR = 1.0
@@ -60,6 +61,8 @@ ORACLE = ReferenceOps()
 
 def load_backend(name: str) -> Ops:
     """The backend, or the test is skipped where there is none."""
+    if name == "cuda-emulated":
+        return emulated_ops()
     try:
         return get_ops(name)
     except RuntimeError as error:

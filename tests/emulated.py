@@ -1,7 +1,7 @@
 """The CUDA backend without a GPU: its kernels, compiled as C++ (csrc/emulation), on NumPy arrays.
 
-tools/emulate.sh builds the module ``goturn._cuda_emulated`` and runs the tests with it; GOTURN_CUDA_EMULATED
-names the file of one that is built elsewhere.
+tools/emulate.sh builds the module ``goturn._cuda_emulated`` and runs the tests with it;
+GOTURN_CUDA_EMULATED names the file of one that is built elsewhere.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ TilePlan plan_gather(const GatherShape& shape, Type type, Products products) {
     plan.slices = static_cast<int>(
         std::max<std::int64_t>(1, std::min(kFullGrid / tiles, slices / kLeastSlices)));
   }
-  using Small = GatherTiles<Products::scalar>::Small;
+  using Small = ConvTiles<Products::scalar>::Small;
   plan.partial_bytes = Split::partial_bytes<Small>(tiles, plan.slices);
   return plan;
 }

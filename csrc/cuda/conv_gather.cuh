@@ -11,9 +11,8 @@
 #include <algorithm>
 
 #include "cuda/conv_gemm.h"
+#include "cuda/conv_tiles.cuh"
 #include "cuda/divisor.h"
-#include "cuda/gemm_scalar.cuh"
-#include "cuda/gemm_tensor.cuh"
 
 namespace goturn::cuda {
 
@@ -196,28 +195,17 @@ __device__ __forceinline__ void store_channels(const GatherArguments<T>& of, int
 }
 
 template <class T, Products kProducts, class Tile>
-struct ChooseEngine {
-  using Rows = TensorCores<T, kProducts, Tile, Order::rows>;
-  using Columns = TensorCores<T, kProducts, Tile, Order::columns>;
-};
-template <class T, class Tile>
-struct ChooseEngine<T, Products::scalar, Tile> {
-  using Rows = CudaCores<T, Tile, Order::rows>;
-  using Columns = CudaCores<T, Tile, Order::columns>;
-};
-
-template <class T, Products kProducts, class Tile>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     gather_kernel(const __grid_constant__ GatherArguments<T> arguments) {
-  using Engine = typename ChooseEngine<T, kProducts, Tile>::Rows;
+  using Rows = Engine<T, kProducts, Tile, Order::rows>;
   const int tile = static_cast<int>(blockIdx.x);
   const int tile_m = tile / arguments.tiles_n;
   const int tile_n = tile - tile_m * arguments.tiles_n;
   const int slices = (arguments.depth + kDepth<T> - 1) / kDepth<T>;
   const Part part(slices, static_cast<int>(blockIdx.y), static_cast<int>(gridDim.y));
   const PixelLoader<T, Tile> load_a(arguments, tile_m);
-  const WeightLoader<T, Tile, Engine> load_b(arguments, tile_n);
-  Engine engine;
+  const WeightLoader<T, Tile, Rows> load_b(arguments, tile_n);
+  Rows engine;
   wait_for_previous_kernel();
   // After the wait, so that whatever a kernel writes is there for the next but one.
   let_next_kernel_start();
@@ -226,27 +214,6 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   if (!sum_parts(arguments.split, number, static_cast<int>(blockIdx.y), engine)) return;
   store_channels<T, Tile>(arguments, tile_m, tile_n, engine);
 }
-
-// Tiles by TileSize, for each kind of products.  Registers are what limits them: TF32 thrice has
-// twice the sums.
-template <Products kProducts>
-struct GatherTiles {
-  using Large = Tile<128, 128, 2, 2, 3, 2>;
-  using Large96 = Tile<128, 96, 2, 2, 3, 2>;
-  using Small = Tile<64, 64, 2, 2, 4, 3>;
-};
-template <>
-struct GatherTiles<Products::tf32x3> {
-  using Large = Tile<128, 128, 2, 4, 4, 1>;
-  using Large96 = Tile<128, 96, 4, 2, 4, 1>;
-  using Small = Tile<64, 64, 2, 2, 4, 2>;
-};
-template <>
-struct GatherTiles<Products::scalar> {  // before sm_80 a block has 64 KiB of shared memory
-  using Large = Tile<128, 128, 4, 2, 2, 1>;
-  using Large96 = Tile<128, 96, 4, 1, 2, 1>;
-  using Small = Tile<64, 64, 2, 2, 2, 2>;
-};
 
 struct GatherCall {
   const GatherShape& shape;
@@ -302,7 +269,7 @@ void launch_gather(const GatherCall& call) {
 
 template <class T, Products kProducts>
 void launch_gather(const GatherCall& call) {
-  using Tiles = GatherTiles<kProducts>;
+  using Tiles = ConvTiles<kProducts>;
   switch (call.plan.size) {
     case TileSize::large:
       return launch_gather<T, kProducts, typename Tiles::Large>(call);

@@ -19,16 +19,19 @@ std::int64_t gemv_batch(Type type, Products products) {
   return type == Type::i8 ? 2 : 4;
 }
 
-// What fits the shape; `aligned` says whether the pointers are aligned to 16 bytes.
 struct Choice {
   enum class Kernel { gemv, scalar, matrix } kernel;
   bool vectors;
 };
 
-Choice choice_of(const LinearShape& shape, Type type, Products products, bool aligned) {
+// Whether x and the weight may be loaded 16 bytes at a time, of which pieces fill the rows.
+bool allows_vectors(const LinearShape& shape, Type type, const void* x, const void* weight) {
   const auto values = static_cast<std::int64_t>(16 / size_of(type));
-  const bool vectors = aligned && shape.inputs % values == 0 && shape.weight_stride % values == 0 &&
-                       shape.x_stride % 4 == 0;
+  return aligned16(x, weight) && shape.inputs % values == 0 && shape.weight_stride % values == 0 &&
+         shape.x_stride % 4 == 0;
+}
+
+Choice choice_of(const LinearShape& shape, Type type, Products products, bool vectors) {
   if (shape.batch <= gemv_batch(type, products)) return {Choice::Kernel::gemv, vectors};
   if (products == Products::scalar || !vectors || shape.inputs < kMinMatrixDepth) {
     return {Choice::Kernel::scalar, vectors};
@@ -64,8 +67,9 @@ std::size_t linear_workspace(const LinearShape& shape, Type type, Products produ
   if (shape.batch == 0 || shape.outputs == 0) return 0;
   const LinearArguments a = arguments_of(shape);
   std::size_t size = 0;
-  for (const bool aligned : {false, true}) {
-    const Slices slices = slices_for(a, type, choice_of(shape, type, products, aligned));
+  // Whatever the strides and addresses.
+  for (const bool vectors : {false, true}) {
+    const Slices slices = slices_for(a, type, choice_of(shape, type, products, vectors));
     size = std::max(size, parts_size(slices, a.batch, a.rows));
   }
   return size;
@@ -88,7 +92,8 @@ void linear(const LinearShape& shape, const LinearWeight& weight, Products produ
     a.output.kept = dropout->kept;
   }
   a.output.y = y;
-  const Choice choice = choice_of(shape, weight.type, products, aligned16(x, weight.values));
+  const bool vectors = allows_vectors(shape, weight.type, x, weight.values);
+  const Choice choice = choice_of(shape, weight.type, products, vectors);
   const Slices slices = slices_for(a, weight.type, choice);
   a.slices = slices.count;
   a.slice_depth = slices.depth;

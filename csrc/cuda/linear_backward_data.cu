@@ -10,11 +10,15 @@
 namespace goturn::cuda {
 namespace {
 
-bool on_tensor_cores(const LinearShape& shape, std::int64_t dy_stride, Products products,
-                     bool aligned) {
-  return products != Products::scalar && aligned && shape.inputs % 4 == 0 &&
-         shape.outputs % 4 == 0 && shape.weight_stride % 4 == 0 && dy_stride % 4 == 0 &&
-         shape.outputs >= kMinMatrixDepth;
+// Whether dy and the weight may be loaded 16 bytes at a time, of which pieces fill the rows.
+bool allows_vectors(const LinearShape& shape, const float* dy, std::int64_t dy_stride,
+                    const float* weight) {
+  return aligned16(dy, weight) && shape.inputs % 4 == 0 && shape.outputs % 4 == 0 &&
+         shape.weight_stride % 4 == 0 && dy_stride % 4 == 0;
+}
+
+bool on_tensor_cores(const LinearShape& shape, Products products, bool vectors) {
+  return products != Products::scalar && vectors && shape.outputs >= kMinMatrixDepth;
 }
 
 LinearArguments arguments_of(const LinearShape& shape) {
@@ -35,9 +39,13 @@ Slices slices_for(const LinearArguments& a, bool tensor) {
 std::size_t linear_backward_data_workspace(const LinearShape& shape, Products products) {
   if (shape.batch == 0 || shape.inputs == 0) return 0;
   const LinearArguments a = arguments_of(shape);
-  const std::size_t scalar = parts_size(slices_for(a, false), a.batch, a.rows);
-  if (!on_tensor_cores(shape, 4, products, true)) return scalar;
-  return std::max(scalar, parts_size(slices_for(a, true), a.batch, a.rows));
+  // Whatever the strides and addresses.
+  std::size_t size = 0;
+  for (const bool vectors : {false, true}) {
+    const Slices slices = slices_for(a, on_tensor_cores(shape, products, vectors));
+    size = std::max(size, parts_size(slices, a.batch, a.rows));
+  }
+  return size;
 }
 
 void linear_backward_data(const LinearShape& shape, Products products, const float* dy,
@@ -54,7 +62,8 @@ void linear_backward_data(const LinearShape& shape, Products products, const flo
   a.output.gate_stride = shape.x_stride;
   a.output.gate_factor = gate_factor;
   a.output.y = dx;
-  const bool tensor = on_tensor_cores(shape, dy_stride, products, aligned16(dy, weight));
+  const bool vectors = allows_vectors(shape, dy, dy_stride, weight);
+  const bool tensor = on_tensor_cores(shape, products, vectors);
   const Slices slices = slices_for(a, tensor);
   a.slices = slices.count;
   a.slice_depth = slices.depth;

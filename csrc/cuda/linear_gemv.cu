@@ -222,7 +222,7 @@ void launch_batch(const LinearArguments& a, bool vectors, Stream stream) {
   if (!vectors) {
     start(gemv<Weight, kBatch, 1, kLoads, false>, 1, 1);
   } else if (single_rows(a, kType<Weight>, vectors)) {
-    start(gemv<Weight, kBatch, 1, kLoads / 2, true>, 1, kPiece);
+    start(gemv < Weight, kBatch, 1, kBatch < 8 ? kLoads / 2 : 2, true >, 1, kPiece);
   } else {
     start(gemv<Weight, kBatch, kRows, kLoads / kRows, true>, kRows, kPiece);
   }

@@ -201,6 +201,9 @@ __device__ __forceinline__ void load_unit(const Shared<Weight>& from, int index,
 // Grid: (tiles of rows x tiles of items, the latter first, slices).
 template <class Weight, class T>
 __global__ void __launch_bounds__(kThreads, 2) linear_matrix(const LinearArguments a) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  __trap();  // never chosen there, and not compiled for nothing
+#else
   constexpr Form kForm = T::kForm;
   constexpr int kPair = T::kItemTiles > 1 ? 2 : 1;  // tiles of items at a time
   SharedMemory memory;
@@ -376,6 +379,7 @@ __global__ void __launch_bounds__(kThreads, 2) linear_matrix(const LinearArgumen
     }
   }
   add_slices(a, static_cast<int>(blockIdx.x), first_row, T::kRows, first_item, T::kItems);
+#endif
 }
 
 // Tiles of 8 items and of 16 rows a warp.

@@ -61,7 +61,7 @@ __device__ __forceinline__ void put_result(const LinearArguments& a, std::int64_
   const std::int64_t index = item * a.rows + row;
   if (o.scale != nullptr) value *= o.scale[row];
   if (o.bias != nullptr) value += o.bias[item * o.bias_stride + row];
-  if (o.relu) value = value < 0.0F ? 0.0F : value;  // a NaN stays one
+  if (o.relu) value = value <= 0.0F ? 0.0F : value;  // a NaN stays one
   if (o.key != nullptr) {
     const bool keeps = dropout_keeps(*o.key, static_cast<std::uint64_t>(index), o.threshold);
     // Times the mask, so that what is not a number stays none.

@@ -1,4 +1,6 @@
 // Operations of a whole warp.  Lanes bring their operands and wait; the last one works for all.
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "emulation/scheduler.h"
@@ -47,6 +49,61 @@ void multiply(float (&d)[16][8], const float (&a)[16][kDepth], const float (&b)[
   }
 }
 
+// The sum of `count` numbers as tensor cores form it: each cut off below the last bit that the
+// largest keeps, and `extra` bits more, then the sum cut off to a float's 24 bits.
+float truncated_sum(const double* addends, int count, int extra) {
+  int largest = -1100;
+  double sum = 0;
+  for (int i = 0; i < count; ++i) {
+    sum += addends[i];
+    if (addends[i] != 0) largest = std::max(largest, std::ilogb(addends[i]));
+  }
+  if (!std::isfinite(sum)) return static_cast<float>(sum);
+  sum = 0;
+  for (int i = 0; i < count; ++i) {
+    sum += std::trunc(std::ldexp(addends[i], 23 + extra - largest));
+  }
+  std::uint64_t bits;
+  std::memcpy(&bits, &sum, sizeof bits);
+  bits &= ~((std::uint64_t{1} << 29) - 1);
+  std::memcpy(&sum, &bits, sizeof sum);
+  return static_cast<float>(std::ldexp(sum, largest - 23 - extra));
+}
+
+// As multiply(), by tensor cores' sums of `width` products at a time and what was there before.
+template <int kDepth>
+void multiply_truncating(float (&d)[16][8], const float (&a)[16][kDepth],
+                         const float (&b)[kDepth][8], int width, int extra) {
+  for (int row = 0; row < 16; ++row) {
+    for (int column = 0; column < 8; ++column) {
+      for (int first = 0; first < kDepth; first += width) {
+        double addends[kDepth + 1];
+        addends[width] = static_cast<double>(d[row][column]);
+        for (int k = 0; k < width; ++k) {
+          addends[k] =
+              static_cast<double>(a[row][first + k]) * static_cast<double>(b[first + k][column]);
+        }
+        d[row][column] = truncated_sum(addends, width + 1, extra);
+      }
+    }
+  }
+}
+
+// Whichever the settings ask for.  No manual states how tensor cores add; widths and extra bits are
+// about what experiments found (Fasi et al., "Numerical behavior of NVIDIA tensor cores", 2021, and
+// Li et al., "FTTN", 2024).
+template <int kDepth>
+void add_product(float (&d)[16][8], const float (&a)[16][kDepth], const float (&b)[kDepth][8]) {
+  const Settings& how = scheduler->how;
+  if (!how.truncate) {
+    multiply(d, a, b);
+  } else if (how.capability < 90) {
+    multiply_truncating(d, a, b, kDepth / 2, 1);
+  } else {
+    multiply_truncating(d, a, b, kDepth, 2);
+  }
+}
+
 const std::uint32_t* operand(const Thread& thread, int which) {
   return static_cast<const std::uint32_t*>(thread.in[which]);
 }
@@ -86,7 +143,7 @@ void multiply_tf32() {
     b[pair + 4][group] = float_of(of_b[1] & kRead);
   }
   gather_sums(d);
-  multiply(d, a, b);
+  add_product(d, a, b);
   scatter_sums(d);
 }
 
@@ -112,7 +169,7 @@ void multiply_16_bits(const ToFloat& to_float) {
     }
   }
   gather_sums(d);
-  multiply(d, a, b);
+  add_product(d, a, b);
   scatter_sums(d);
 }
 

@@ -3,6 +3,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <numeric>
 #include <stdexcept>
 
@@ -101,7 +102,7 @@ void Scheduler::check(const Geometry& geometry) const {
       block.z > 64 || std::uint64_t{block.x} * block.y * block.z > kMaxThreads) {
     refuse("a block of " + words(block) + " threads cannot be launched");
   }
-  const unsigned most = most_shared(settings().capability);
+  const unsigned most = most_shared(how.capability);
   if (geometry.shared_bytes > most) {
     refuse(std::to_string(geometry.shared_bytes) + " bytes of shared memory are more than the " +
            std::to_string(most) + " that there are");
@@ -110,10 +111,9 @@ void Scheduler::check(const Geometry& geometry) const {
 
 void Scheduler::start_launch(const char* name, const Geometry& geometry) {
   name_ = name;
+  how = settings();
   check(geometry);
-  const Settings how = settings();
   checks = how.checks;
-  seed_ = how.seed;
   failed_ = false;
   waited_for_previous = false;
   count_ = geometry.block.x * geometry.block.y * geometry.block.z;
@@ -184,8 +184,8 @@ void Scheduler::run(const char* name, const Geometry& geometry, void (*body)(con
   const std::uint64_t blocks = std::uint64_t{geometry.grid.x} * geometry.grid.y * geometry.grid.z;
   std::uint64_t step = 1;
   std::uint64_t block = 0;
-  if (seed_ != 0) {
-    const std::uint64_t scrambled = seed_ * 0x9E3779B97F4A7C15U;
+  if (how.seed != 0) {
+    const std::uint64_t scrambled = how.seed * 0x9E3779B97F4A7C15U;
     step = blocks * 5 / 8 + scrambled % 1009;
     while (std::gcd(step, blocks) != 1) ++step;
     step %= blocks;
@@ -213,49 +213,52 @@ void Scheduler::run(const char* name, const Geometry& geometry, void (*body)(con
 
 // Runs a block to its end, or to its first error.
 void Scheduler::live() {
-  const unsigned warps = (count_ + 31) / 32;
-  Thread* first = &threads_[seed_ % warps * 32];
-  self = first;
-  Fibre* from = main_;
-  if (free_.empty()) {
-    fibres_.push_back(make_fibre(static_cast<unsigned>(fibres_.size())));
-    free_.push_back(fibres_.back());
-  }
-  first->fibre = free_.back();
-  free_.pop_back();
-  prepare(first->fibre, &Scheduler::enter);
-  switch_fibre(from, first->fibre);
+  const unsigned first = how.seed % ((count_ + 31) / 32);
+  self = &threads_[first * 32 + next_lane(warps_[first].can_run, 0)];
+  self->fibre = take_fibre();
+  switch_fibre(main_, self->fibre);
 }
 
 // -- switching
 // ---------------------------------------------------------------------------------------
 
+// Of the lanes that can run, the next in order after `lane`.
+unsigned Scheduler::next_lane(std::uint32_t can_run, unsigned lane) const {
+  if (how.seed != 0 && how.seed % 2 == 0) {
+    const std::uint32_t lower = can_run & ((1U << lane) - 1);
+    return 31U - static_cast<unsigned>(__builtin_clz(lower != 0 ? lower : can_run));
+  }
+  const std::uint32_t higher = can_run & 0xFFFFFFFEU << lane;
+  return lowest(higher != 0 ? higher : can_run);
+}
+
 // The thread to go on with when the running one cannot: of its warp, then of the next.
 Thread* Scheduler::choose() {
   unsigned number = self->id / 32;
-  Warp& warp = warps_[number];
-  if (warp.can_run != 0) {
-    const std::uint32_t later = warp.can_run & 0xFFFFFFFEU << self->lane;
-    return &threads_[number * 32 + lowest(later != 0 ? later : warp.can_run)];
+  if (warps_[number].can_run != 0) {
+    return &threads_[number * 32 + next_lane(warps_[number].can_run, self->lane)];
   }
   ready_ &= ~(1U << number);
   if (ready_ == 0) return nullptr;
   const std::uint32_t later = ready_ & 0xFFFFFFFEU << number;
   number = lowest(later != 0 ? later : ready_);
-  return &threads_[number * 32 + lowest(warps_[number].can_run)];
+  return &threads_[number * 32 + next_lane(warps_[number].can_run, self->lane)];
+}
+
+Fibre* Scheduler::take_fibre() {
+  if (free_.empty()) {
+    fibres_.push_back(make_fibre(static_cast<unsigned>(fibres_.size())));
+    free_.push_back(fibres_.back());
+  }
+  Fibre* fibre = free_.back();
+  free_.pop_back();
+  prepare(fibre, &Scheduler::enter);
+  return fibre;
 }
 
 void Scheduler::go_to(Thread* thread) {
   if (thread == nullptr) report_stuck();
-  if (thread->fibre == nullptr) {
-    if (free_.empty()) {
-      fibres_.push_back(make_fibre(static_cast<unsigned>(fibres_.size())));
-      free_.push_back(fibres_.back());
-    }
-    thread->fibre = free_.back();
-    free_.pop_back();
-    prepare(thread->fibre, &Scheduler::enter);
-  }
+  if (thread->fibre == nullptr) thread->fibre = take_fibre();
   Fibre* from = self->fibre;
   self = thread;
   switch_fibre(from, thread->fibre);
@@ -435,9 +438,9 @@ Array Scheduler::static_array(const void* site, const char* name, std::size_t by
     fail("static arrays take %zu bytes of shared memory; %u are the most", used_ - first + bytes,
          kMaxStatic);
   }
-  if (used_ + bytes > most_shared(settings().capability)) {
+  if (used_ + bytes > most_shared(how.capability)) {
     fail("static and dynamic arrays take %zu bytes of shared memory; %u are the most",
-         used_ + bytes, most_shared(settings().capability));
+         used_ + bytes, most_shared(how.capability));
   }
   const Array array{used_, static_cast<unsigned>(bytes)};
   static_arrays_.push_back({site, name, array});
@@ -487,8 +490,9 @@ void fail(const char* format, ...) {
 
 void run(const char* name, const Geometry& geometry, void (*body)(const void*),
          const void* arguments) {
-  static thread_local Scheduler of_this_thread;
-  of_this_thread.run(name, geometry, body, arguments);
+  static thread_local std::unique_ptr<Scheduler> of_this_thread;  // a pointer: see thread.h
+  if (of_this_thread == nullptr) of_this_thread = std::make_unique<Scheduler>();
+  of_this_thread->run(name, geometry, body, arguments);
 }
 
 int barrier(Operation operation, int predicate) { return scheduler->barrier(operation, predicate); }

@@ -6,6 +6,7 @@
 
 #include "emulation/fibre.h"
 #include "emulation/platform.h"
+#include "emulation/settings.h"
 #include "emulation/shadow.h"
 #include "emulation/thread.h"
 
@@ -52,6 +53,7 @@ class Scheduler {
 
   Shadow shadow;
   bool waited_for_previous = false;
+  Settings how;  // of this launch
 
  private:
   static void enter();
@@ -60,6 +62,8 @@ class Scheduler {
   void start_block(std::uint64_t number);
   void live();
   Thread* choose();
+  unsigned next_lane(std::uint32_t can_run, unsigned lane) const;
+  Fibre* take_fibre();
   void go_to(Thread* thread);
   [[noreturn]] void report_stuck();
 
@@ -86,7 +90,6 @@ class Scheduler {
   unsigned used_ = 0;        // bytes, static arrays included
   std::uint32_t ready_ = 0;  // warps with lanes that can run
   std::uint32_t clock_ = 0;
-  unsigned seed_ = 0;
 
   unsigned exited_ = 0;
   unsigned arrived_ = 0;  // at the barrier

@@ -27,6 +27,7 @@ Settings& current() {
     read.checks = number("GOTURN_EMULATION_CHECKS", 1) != 0;
     read.seed = number("GOTURN_EMULATION_SEED", read.seed);
     read.capability = static_cast<int>(number("GOTURN_EMULATION_CAPABILITY", 90));
+    read.truncate = number("GOTURN_EMULATION_TRUNCATE", 0) != 0;
     return read;
   }();
   return settings;

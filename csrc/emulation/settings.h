@@ -4,11 +4,16 @@
 namespace goturn::emulation {
 
 struct Settings {
-  bool checks = true;  // follow every access to shared memory (GOTURN_EMULATION_CHECKS=0: not)
-  // The order in which blocks run and in which warps first do (GOTURN_EMULATION_SEED); 0:
-  // ascending.
+  // Follow every access to shared memory (GOTURN_EMULATION_CHECKS=0: not).
+  bool checks = true;
+  // The order of blocks, which warp of a block is first, and whether the lanes of a warp run
+  // upwards or, where even, downwards (GOTURN_EMULATION_SEED); 0: blocks as numbered.
   unsigned seed = 1;
-  int capability = 90;  // what compute_capability() says (GOTURN_EMULATION_CAPABILITY)
+  // What compute_capability() says (GOTURN_EMULATION_CAPABILITY).
+  int capability = 90;
+  // Tensor cores add as real ones do, cutting off what is below the largest summand, and not
+  // rounding to nearest as floats do (GOTURN_EMULATION_TRUNCATE=1).  Takes longer.
+  bool truncate = false;
 };
 
 // Of the process; first read from the environment.

@@ -68,8 +68,8 @@ struct BlockIndex {
   dim3 threads;
 };
 
-// Of the thread that runs.  The model spares a call at each use; it limits the module to what the
-// loader reserves for late modules, which these few pointers fit in.
+// Of the thread that runs.  The model spares a call at each use, but all thread-local memory of the
+// module must then fit into what the loader keeps for modules that come late: pointers alone.
 #define GOTURN_THREAD_LOCAL __thread __attribute__((tls_model("initial-exec")))
 extern GOTURN_THREAD_LOCAL Thread* self;
 extern GOTURN_THREAD_LOCAL BlockIndex* indices;

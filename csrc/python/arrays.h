@@ -84,10 +84,14 @@ inline std::vector<py::ssize_t> shape_of(const py::array& array) {
   return {array.shape(), array.shape() + array.ndim()};
 }
 
-inline std::string shape_text(const std::vector<py::ssize_t>& shape) {
+inline py::tuple tuple_of(const std::vector<py::ssize_t>& shape) {
   py::tuple sizes(shape.size());
   for (std::size_t axis = 0; axis < shape.size(); ++axis) sizes[axis] = shape[axis];
-  return py::str(sizes);
+  return sizes;
+}
+
+inline std::string shape_text(const std::vector<py::ssize_t>& shape) {
+  return py::str(tuple_of(shape));
 }
 
 // A new array, or MemoryError, also for sizes whose product is no number of bytes.

@@ -9,8 +9,6 @@
 namespace goturn::python {
 namespace {
 
-py::tuple as_tuple(const std::vector<py::ssize_t>& shape) { return py::tuple(py::cast(shape)); }
-
 py::tuple check_conv2d(const py::object& x_object, const py::object& weight_object,
                        const py::object& bias_object, std::int64_t stride, std::int64_t pad,
                        std::int64_t groups) {
@@ -19,7 +17,7 @@ py::tuple check_conv2d(const py::object& x_object, const py::object& weight_obje
   const DeviceArray bias = device_contiguous_of(bias_object, "conv2d: bias");
   const ConvShape shape = conv_shape_of(x, weight, stride, pad, groups);
   check_conv_bias(bias, weight);
-  return as_tuple(output_of(shape));
+  return tuple_of(output_of(shape));
 }
 
 void check_conv2d_backward(const py::object& dy_object, const py::object& x_object,
@@ -34,7 +32,7 @@ void check_conv2d_backward(const py::object& dy_object, const py::object& x_obje
 py::tuple check_max_pool(const py::object& x_object, std::int64_t kernel, std::int64_t stride,
                          std::int64_t pad) {
   const DeviceArray x = device_contiguous_of(x_object, "max_pool: x");
-  return as_tuple(output_of(pool_shape_of(x, kernel, stride, pad)));
+  return tuple_of(output_of(pool_shape_of(x, kernel, stride, pad)));
 }
 
 void check_max_pool_backward(const py::object& dy_object, const py::object& x_object,
@@ -65,7 +63,7 @@ py::tuple check_linear(const py::object& x_object, const py::object& weight_obje
   if (!bias_object.is_none()) {
     check_linear_bias(device_contiguous_of(bias_object, "linear: bias"), x, weight);
   }
-  return as_tuple({shape.batch, shape.outputs});
+  return tuple_of({shape.batch, shape.outputs});
 }
 
 void check_linear_backward(const py::object& dy_object, const py::object& x_object,
@@ -92,13 +90,13 @@ py::tuple check_one_shape_of(const std::string& op, const py::kwargs& arrays) {
     given += (given.empty() ? "" : ", ") + name + " " + shape_text(array);
   }
   if (!same) throw std::invalid_argument(op + ": arrays must have one shape; got " + given);
-  return as_tuple(shape);
+  return tuple_of(shape);
 }
 
 py::tuple check_dropout_mask(const py::tuple& shape, double ratio, const py::object& key) {
   check_ratio("dropout_mask", ratio);
   key_of(key);
-  return as_tuple(sizes_of(shape, "dropout_mask"));
+  return tuple_of(sizes_of(shape, "dropout_mask"));
 }
 
 void check_crop_resize(std::int64_t size, const py::sequence& mean,

@@ -35,8 +35,8 @@ Sizes weight_of(const ConvShape& shape) {
 
 py::tuple conv2d_shape(const py::tuple& x, const py::tuple& weight, std::int64_t stride,
                        std::int64_t pad, std::int64_t groups) {
-  return py::tuple(py::cast(output_of(
-      shape_of_conv(sizes_of(x, "conv2d"), sizes_of(weight, "conv2d"), stride, pad, groups))));
+  return tuple_of(output_of(
+      shape_of_conv(sizes_of(x, "conv2d"), sizes_of(weight, "conv2d"), stride, pad, groups)));
 }
 
 using Workspace = std::size_t (*)(const ConvShape&, cuda::Type, cuda::Products);

@@ -64,4 +64,7 @@ PYBIND11_MODULE(_cuda, module) {
   goturn::python::bind_cuda_elementwise(module);
   goturn::python::bind_cuda_crop_resize(module);
   goturn::python::bind_cuda_rows(module);
+#ifdef GOTURN_EMULATE_CUDA
+  goturn::python::bind_emulation(module);
+#endif
 }

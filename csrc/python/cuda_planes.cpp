@@ -45,7 +45,7 @@ LrnShape shape_of_lrn(const std::string& op, const Sizes& x, std::int64_t size, 
 py::tuple max_pool_shape(const py::tuple& x, std::int64_t kernel, std::int64_t stride,
                          std::int64_t pad) {
   const PoolShape shape = shape_of_pool("max_pool", sizes_of(x, "max_pool"), kernel, stride, pad);
-  return py::tuple(py::cast(output_of(shape, false)));
+  return tuple_of(output_of(shape, false));
 }
 
 void run_max_pool(const std::string& op, const py::object& x_object, const py::object& y_object,

@@ -17,7 +17,7 @@ import numpy as np
 
 from goturn.architecture import LRN, Architecture, Conv, Linear, MaxPool
 from goturn.box import UNITS
-from goturn.ops import Array, get_ops
+from goturn.ops import Array, Ops, get_ops
 from goturn.ops.interface import FULL_PRECISIONS, CompressedWeight, layer_key
 from goturn.weights import Weights
 
@@ -47,7 +47,7 @@ class Network:
 
     Args:
         weights: architecture and parameters; not copied where the device is in host memory.
-        device: see :func:`goturn.ops.get_ops`.
+        device: see :func:`goturn.ops.get_ops`; or operations of one's own.
         precision: of the weights of all fc layers but the last, which are nearly all of the memory
             that an update reads: "fp32", "bf16" (half the memory) or "int8" (a quarter); everything
             else is in fp32.  The last two are converted copies, for inference alone.
@@ -61,12 +61,12 @@ class Network:
     def __init__(
         self,
         weights: Weights,
-        device: str = "auto",
+        device: str | Ops = "auto",
         *,
         precision: str = "fp32",
         dtype: type[np.floating] = np.float32,
     ) -> None:
-        self.ops = get_ops(device)
+        self.ops: Ops = get_ops(device) if isinstance(device, str) else device
         if precision not in self.ops.precisions:
             raise ValueError(
                 f"precision must be one of {', '.join(self.ops.precisions)} on {self.ops.name}; "

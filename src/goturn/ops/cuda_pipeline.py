@@ -27,6 +27,7 @@ from goturn.box import SearchWindow
 from goturn.frame import check_frame
 from goturn.ops.cuda_gpu import Gpu
 from goturn.ops.cuda_head import Head
+from goturn.ops.cuda_memory import DeviceMemoryError
 from goturn.ops.cuda_tower import Arithmetic, Tower, TowerPlan
 from goturn.ops.interface import Array
 from goturn.ops.resample import window_table
@@ -144,12 +145,15 @@ class CudaPipeline:
         """The plan for ``count`` objects, made anew where frames have become larger."""
         pixels = frame.shape[0] * frame.shape[1] * frame.shape[2]
         plan = plans.pop(count, None)
-        if plan is None or (isinstance(frame, np.ndarray) and plan.upload.pixels < pixels):
+        if plan is None or (self.memory.view(frame) is None and plan.upload.pixels < pixels):
             self.memory.synchronize(self.stream)  # nothing runs on what is dropped here
             plan = None
             while len(plans) >= PLANS:
                 plans.popitem(last=False)
-            plan = kind(self, count, pixels)
+            try:
+                plan = kind(self, count, pixels)
+            except DeviceMemoryError as error:
+                raise DeviceMemoryError(f"{count} objects are too many: {error}") from None
             self._after_allocation()
         plans[count] = plan
         return plan
@@ -182,7 +186,7 @@ class _Upload:
         table = window_table(windows)
         size = self._job_bytes
         self._memory.wait(self._sent)  # the previous copy may still read the pinned memory
-        if isinstance(frame, np.ndarray):
+        if self._memory.view(frame) is None:
             left, top = table[:, 4].min(), table[:, 5].min()
             right, bottom = (table[:, 4] + table[:, 6]).max(), (table[:, 5] + table[:, 7]).max()
             shown = frame[top:bottom, left:right]
@@ -222,7 +226,7 @@ class _Plan:
         self._enqueue_rest(stream)
 
     def _launch(self, frame: Any, windows: Sequence[SearchWindow]) -> None:
-        on_device = not isinstance(frame, np.ndarray)
+        on_device = self._memory.view(frame) is not None
         if on_device:  # what makes the frame comes first
             self._memory.follow(self._stream, self._memory.caller_stream())
         self.upload.send(frame, windows)

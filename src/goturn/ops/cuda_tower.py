@@ -113,7 +113,7 @@ class Tower:
             self.memory.to_numpy(self._parameters[f"{layer.name}/bias"]).copy()
         )
         stride, block = layer.stride, 1
-        if first:
+        if first and layer.groups == 1:
             block = self.entry.block
             weight = _blocked(weight, block, self.entry.channels)
             stride //= block

@@ -16,6 +16,7 @@ import numpy as np
 from goturn.architecture import Architecture, Linear
 from goturn.box import UNITS
 from goturn.ops.cuda_gpu import Gpu
+from goturn.ops.cuda_memory import DeviceMemoryError
 from goturn.ops.cuda_tower import Arithmetic
 from goturn.ops.cuda_towers_backward import TrainableTowers
 from goturn.ops.interface import Array, layer_key
@@ -78,13 +79,19 @@ class CudaTrainingStep:
             self._memory.follow(self._stream, self._memory.caller_stream())
             if key not in self._plans:
                 self._plans.clear()  # one size of batch at a time: the buffers are large
-                self._plans[key] = _Plan(self, *key)
+                self._plans[key] = self._new_plan(key)
                 self._memory.follow(self._stream, self._memory.caller_stream())
             plan = self._plans[key]
             plan.send(batch, [rates.get(name) for name in self._names], dropout_key)
             plan.launch()
             self._memory.follow(self._memory.caller_stream(), self._stream)
             return plan.loss()
+
+    def _new_plan(self, key: tuple[int, int, bool]) -> _Plan:
+        try:
+            return _Plan(self, *key)
+        except DeviceMemoryError as error:
+            raise DeviceMemoryError(f"a batch of {key[1]} is too large: {error}") from None
 
     def velocities(self) -> dict[str, np.ndarray]:
         with self._memory.device():
