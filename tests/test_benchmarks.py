@@ -15,6 +15,7 @@ from networks import tiny
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
+import command
 import harness
 import machine
 import peers as tracker_peers
@@ -208,7 +209,7 @@ def test_the_benchmarked_tracker_stays_where_it_is(tmp_path, monkeypatch):
 
 def test_one_command_gives_a_result_file_and_a_table(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(track, "goturn", lambda widths: tiny())
-    monkeypatch.setattr(track, "Probe", lambda folder: lambda threads: PROBE)
+    monkeypatch.setattr(command, "Probe", lambda folder: lambda threads: PROBE)
     output = tmp_path / "results" / "try.json"
     arguments = [
         "--peers",

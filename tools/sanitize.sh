@@ -42,9 +42,11 @@ export PYTHONDONTWRITEBYTECODE=1
 export PYTHONMALLOC=malloc
 export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=16
 export UBSAN_OPTIONS=print_stacktrace=1
-# A fork from a process with threads is what some tests are about.  The thread sanitizer needs its
-# memory where it expects it, on some systems.
+# A fork from a process with threads is what some tests are about.  NumPy's BLAS has ways to wait for
+# its threads that the sanitizer does not see.  On some systems the sanitizer needs memory to be where
+# it expects it.
 export TSAN_OPTIONS=die_after_fork=0:halt_on_error=1:exitcode=66
+if [ $kind = thread ]; then export OPENBLAS_NUM_THREADS=1; fi
 case $kind in
   address) libraries="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" ;;
   thread) libraries=$(g++ -print-file-name=libtsan.so) ;;
@@ -59,7 +61,9 @@ from goturn import _cpu
 sys.exit(None if _cpu.__file__.startswith('$work/') else 'another goturn is imported: ' + _cpu.__file__)
 "
 if [ $# -eq 0 ] && [ $kind = thread ]; then
-  set -- tests/test_cpu_engine.py tests/test_threads.py tests/test_cpu_ops.py -m "not slow"
+  # It does not follow threads that a forked child starts.
+  set -- tests/test_cpu_engine.py tests/test_threads.py tests/test_cpu_ops.py \
+    -m "not slow" -k "not fork"
 elif [ $# -eq 0 ]; then
   set -- tests/test_crop_resize.py tests/test_native.py tests/test_cpu_engine.py tests/test_cpu_ops.py \
     tests/test_precisions.py::TestFormats tests/test_precisions.py::TestLinear
