@@ -131,23 +131,26 @@ void PackedConv<Value>::run(const Value* input, Value* output, std::int64_t imag
     const Value* inputs[16];
     Value* outputs[16];
     alignas(64) Value partial[16 * 32];  // a tile whose last channels do not exist
-    const std::int64_t end = std::min(pixels, (part + 1) * per_task);
-    for (std::int64_t pixel = part * per_task; pixel < end; pixel += k.tile_pixels) {
-      for (int p = 0; p < k.tile_pixels; ++p) {
-        const std::int64_t q = std::min(pixel + p, end - 1);  // past the end: the last one again
-        const std::int64_t y = q / out_.width, x = q % out_.width;
+    const std::int64_t begin = part * per_task;
+    const std::int64_t count = std::min(pixels - begin, per_task);
+    const std::int64_t tiles = divide_up(count, k.tile_pixels);
+    for (std::int64_t index = 0; index < tiles; ++index) {
+      // Tiles of about one size: a last one of a pixel or two would take nearly as long as a whole.
+      const std::int64_t first = begin + count * index / tiles;
+      const auto in_tile = static_cast<int>(begin + count * (index + 1) / tiles - first);
+      for (int p = 0; p < in_tile; ++p) {
+        const std::int64_t y = (first + p) / out_.width, x = (first + p) % out_.width;
         inputs[p] = from + y * stride_ * in_.row() + x * stride_ * in_.channels;
         outputs[p] =
             channels == k.tile_channels ? to + out_.at(y, x) : partial + p * k.tile_channels;
       }
-      tile(inputs, weight_.get() + block * block_values_, runs_.data(),
+      tile(in_tile, inputs, weight_.get() + block * block_values_, runs_.data(),
            static_cast<std::int64_t>(runs_.size()), bias_.get() + block * k.tile_channels, relu,
            outputs);
       if (channels == k.tile_channels) continue;
-      for (int p = 0; p < k.tile_pixels; ++p) {
-        const std::int64_t q = std::min(pixel + p, end - 1);
+      for (int p = 0; p < in_tile; ++p) {
         std::copy_n(partial + p * k.tile_channels, channels,
-                    to + out_.at(q / out_.width, q % out_.width));
+                    to + out_.at((first + p) / out_.width, (first + p) % out_.width));
       }
     }
   });

@@ -11,11 +11,13 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "cpu/bf16.h"
 #include "cpu/buffer.h"
 #include "cpu/conv2d_packed.h"
+#include "cpu/conv2d_winograd.h"
 #include "cpu/threads.h"
 
 namespace goturn::cpu {
@@ -50,6 +52,7 @@ struct Layer {
   bool lrn_follows = false;  // a pool that normalises as it goes; `lrn` says how
   TowerLayer lrn;
   std::optional<PackedConv<Value>> conv;
+  std::optional<WinogradConv> winograd;  // instead of conv, on floats
 
   void pack();
   void pool_or_normalise(const Value* input, Value* output, std::int64_t images) const;
@@ -59,6 +62,7 @@ template <class Value>
 struct Workspace {
   // The input and each layer's output, kBatch images each, borders zero, and a value behind them.
   std::vector<Buffer<Value>> activations;
+  Floats scratch;  // of the layers by Winograd
 };
 
 template <class Value>
@@ -138,8 +142,12 @@ void Layer<Value>::pack() {
   const std::int64_t in_group = in.channels / given.groups;
   const FilterLayout filters{given.weight, given.channels / given.groups * in_group * area,
                              in_group * area, area, 1};
-  conv.emplace(in, out, given.kernel, given.kernel, given.stride, given.groups, filters,
-               given.bias);
+  if (std::is_same_v<Value, float> && WinogradConv::takes(given.kernel, given.stride)) {
+    winograd.emplace(in, out, given.groups, filters, given.bias);
+  } else {
+    conv.emplace(in, out, given.kernel, given.kernel, given.stride, given.groups, filters,
+                 given.bias);
+  }
   given.weight = given.bias = nullptr;  // the caller's, not kept
 }
 
@@ -198,7 +206,12 @@ std::unique_ptr<Workspace<Value>> TowerOf<Value>::take_workspace() const {
     workspace->activations.push_back(zeros_of<Value>(values_of({kBatch, image.values()}) + 1));
   };
   add(layers_.front().in);
-  for (const Layer<Value>& layer : layers_) add(layer.out);
+  std::int64_t scratch = 0;
+  for (const Layer<Value>& layer : layers_) {
+    add(layer.out);
+    if (layer.winograd) scratch = std::max(scratch, layer.winograd->scratch_values(kBatch));
+  }
+  workspace->scratch = floats(scratch);
   return workspace;
 }
 
@@ -245,6 +258,12 @@ void TowerOf<Value>::run(const float* crops, std::int64_t count, float* features
       const Layer<Value>& layer = layers_[index];
       const Value* from = workspace->activations[index].get();
       Value* to = workspace->activations[index + 1].get();
+      if constexpr (std::is_same_v<Value, float>) {
+        if (layer.winograd) {
+          layer.winograd->run(from, to, images, true, workspace->scratch.get());
+          continue;
+        }
+      }
       if (layer.conv) {
         layer.conv->run(from, to, images, true);
       } else {
