@@ -7,6 +7,7 @@ more or less than what vector and tile widths divide.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,6 +170,38 @@ CASES: list[Case] = [
     *_rows("linear_sgd_update", _LINEAR_SGD),
     *_rows("crop_resize", _CROP_RESIZE),
 ]
+
+
+def bounded(case: Case) -> Case:
+    """``case`` with fewer pixels and outputs, where its products take long to form one by one.
+
+    Sums stay as long as they were, and pixels left over at the border as many.
+    """
+    p = dict(case.parameters)
+    if case.op == "conv2d":
+        (n, c, *sizes), (k, per_group, r, s) = p["x"], p["weight"]
+        stride, pad, groups = p.get("stride", 1), p.get("pad", 0), p.get("groups", 1)
+        per_pixel = n * per_group * r * s
+        # The gradient of a strided one's input is formed with the zeros between the pixels of dy.
+        if per_pixel * k * math.prod(sizes) < _MANY:
+            return case
+        small = []
+        for size, kernel in zip(sizes, (r, s), strict=True):
+            left = size + 2 * pad - kernel
+            small.append(min(left, left % stride + 6 * stride) + kernel - 2 * pad)
+        while per_pixel * k * math.prod(small) > _MANY and k % (2 * groups) == 0:
+            k //= 2
+        p |= {"x": (n, c, *small), "weight": (k, per_group, r, s)}
+    elif case.op == "linear":
+        rows, columns = p["weight"]
+        p["weight"] = (max(1, min(rows, _MANY // 4 // math.prod(p["x"]))), columns)
+    elif case.op == "linear_sgd_update":
+        p["outputs"] = max(1, min(p["outputs"], _MANY // math.prod(p["x"])))
+    return case if p == case.parameters else Case(case.op, f"{case.label}, less of it", p)
+
+
+#: Products from which on :func:`bounded` takes fewer.
+_MANY = 12_000_000
 
 #: (x, weight, parameters) small enough for loops over every product and for finite differences.
 SMALL_CONVOLUTIONS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, int]]] = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 import resource
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from checks import BACKENDS, load_backend
 from goturn.box import Box, SearchWindow, search_window
 from goturn.ops.cpu import CpuOps
 from goturn.ops.reference import ReferenceOps
@@ -27,9 +29,14 @@ reference: Crop = ReferenceOps().crop_resize
 native: Crop = CpuOps().crop_resize
 
 
-@pytest.fixture(params=[reference, native], ids=["reference", "cpu"])
+@pytest.fixture(params=BACKENDS)
 def crop_resize(request: pytest.FixtureRequest) -> Crop:
-    return request.param
+    ops = load_backend(request.param)
+
+    def crops(frame: np.ndarray, windows: Sequence[SearchWindow], **parameters: Any) -> np.ndarray:
+        return ops.to_numpy(ops.crop_resize(frame, windows, **parameters))
+
+    return crops
 
 
 def random_frame(seed: int, height: int, width: int, channels: int = 3) -> np.ndarray:

@@ -4,7 +4,7 @@ their pixels are test_crop_resize.py's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ def test_crops_as_space_to_depth(
     device: Device, shape: tuple[int, int, int], colour_order: str, kind: str
 ) -> None:
     size, block, channels = shape
-    for frame in frames():
+    for frame in frames() if size < 100 else [next(frames())]:
         windows = [search_window(box, frame.shape[1], frame.shape[0]) for box in BOXES]
         parameters: dict[str, Any] = {"size": size, "mean": MEAN, "colour_order": colour_order}
         planes = REFERENCE.crop_resize(frame, windows, **parameters)
@@ -97,3 +97,30 @@ def test_frame_and_windows_are_read_when_crops_are_made(device: Device, block: i
             want = REFERENCE.crop_resize(frame, windows, **parameters)
             want = crops_in_depth(want, block, 48) if block else want
             np.testing.assert_array_equal(device.get(crops), want)
+
+
+#: From what is on the device to the frame that it holds, at strides that frames may come with.
+VIEWS: dict[str, Callable[[Any], Any]] = {
+    "sparse": lambda pixels: pixels[::2, 1::3, 2:5],
+    "upside down": lambda pixels: pixels[::-1, :, :3],
+    "mirrored": lambda pixels: pixels[:, ::-1, :1],
+    "all reversed": lambda pixels: pixels[::-1, ::-1, 3::-1],
+    "sideways": lambda pixels: pixels[:, :, 1:4].transpose(1, 0, 2),
+    "one row for all": lambda pixels: pixels[5:40:35, 3:50, :4],
+}
+
+
+@pytest.mark.parametrize("block", [0, 4])
+@pytest.mark.parametrize("view", VIEWS)
+def test_frames_at_any_strides(device: Device, view: str, block: int) -> None:
+    pixels = np.random.default_rng(5).integers(0, 256, (90, 120, 7), np.uint8)
+    frame = VIEWS[view](pixels)
+    windows = [search_window(box, frame.shape[1], frame.shape[0]) for box in BOXES]
+    parameters: dict[str, Any] = {"size": 50, "mean": MEAN, "colour_order": "RGB"}
+    want = REFERENCE.crop_resize(frame, windows, **parameters)
+    want = crops_in_depth(want, block, 48) if block else want
+    there = VIEWS[view](device.put(pixels))
+    job = device.put(device.kernels.pack_crop_job(there, window_table(windows)))
+    crops = device.put(empty(want.shape))
+    device.kernels.crop_resize(job, crops, block=block, stream=device.stream, **parameters)
+    np.testing.assert_array_equal(device.get(crops), want)

@@ -29,6 +29,7 @@ struct Plan {
 
 Plan make_plan(const ConvShape& of, Type type, Products products) {
   check_products(type, products);
+  check_size(of);
   Plan plan{};
   const std::int64_t channels = of.channels / of.groups;
   plan.products = choose_products(products, channels * of.kernel_height * of.kernel_width);
@@ -43,7 +44,7 @@ Plan make_plan(const ConvShape& of, Type type, Products products) {
                 of.outputs / of.groups,
                 of.kernel_height,
                 of.kernel_width,
-                of.stride,
+                bounded_stride(of),
                 1,
                 of.pad,
                 of.pad};

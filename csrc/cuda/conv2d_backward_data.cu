@@ -3,7 +3,8 @@
 //
 // The weights are laid out anew for that, (C / groups, R, S, K / groups) of each group, in the
 // workspace: a few MB, against GFLOPs.  With a stride, most gathered values are the zeros between
-// dy's; only the first convolution has one, and nothing asks for the gradient of its input.
+// dy's, and products are scalar; only the first convolution has one, and nothing asks for the
+// gradient of its input.
 //
 // Floors on an H200: those of conv2d.cu for the same products.
 #include <algorithm>
@@ -92,12 +93,13 @@ struct Plan {
 
 Plan make_plan(const ConvShape& of, Type type, Products products) {
   check_products(type, products);
+  check_size(of);
   Plan plan{};
   const std::int64_t outputs = of.outputs / of.groups;
   const std::int64_t channels = of.channels / of.groups;
   const std::int64_t taps = of.kernel_height * of.kernel_width;
   const std::int64_t whole = whole_chunks(outputs, type);
-  plan.products = choose_products(products, outputs * taps);
+  plan.products = of.stride > 1 ? Products::scalar : choose_products(products, outputs * taps);
   plan.shape = {of.batch,
                 of.groups,
                 of.out_height(),
@@ -109,7 +111,7 @@ Plan make_plan(const ConvShape& of, Type type, Products products) {
                 of.kernel_height,
                 of.kernel_width,
                 1,
-                of.stride,
+                bounded_stride(of),
                 of.kernel_height - 1 - of.pad,
                 of.kernel_width - 1 - of.pad};
   plan.flip = {of.groups, outputs, taps, channels, whole};

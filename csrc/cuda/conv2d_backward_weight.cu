@@ -108,6 +108,7 @@ TilePlan plan_tiles(const Plan& plan, const ConvShape& of, Type type) {
 
 Plan make_plan(const ConvShape& of, Type type, Products products) {
   check_products(type, products);
+  check_size(of);
   Plan plan{};
   plan.rows = of.batch * of.out_height() * of.out_width();
   plan.products = choose_products(products, plan.rows);

@@ -40,7 +40,7 @@ TilePlan plan_gather(const GatherShape& shape, Type type, Products products) {
   plan.tiles_m = divide_up(pixels, 128);
   plan.tiles_n = divide_up(outputs, columns);
   plan.slices = 1;
-  const bool small_alone = products == Products::scalar && type != Type::f32;
+  const bool small_alone = products == Products::scalar && (type != Type::f32 || shape.divide > 1);
   if (!small_alone && plan.tiles_m * plan.tiles_n * shape.groups >= kLargeFrom &&
       padded(columns) < 2 * padded(64)) {
     return plan;

@@ -31,87 +31,85 @@ struct GatherArguments {
   int depth;    // k: kernel_height * kernel_width * group_channels
   int outputs;  // of a group
   int tiles_n;
-  std::int64_t step, divide, pad_height, pad_width;
+  int step, pad_height, pad_width;
+  Divisor by_divide;
   bool relu;
 };
 
-// Copies slices of the gathered pixels: chunk `thread` % 8 of rows `thread` / 8 and on.
-template <class T, class Tile>
+// Copies slices of the gathered pixels: chunk `thread` % 8 of rows `thread` / 8 and on.  kDivided
+// is for GatherShape::divide > 1.
+template <class T, class Tile, bool kDivided>
 class PixelLoader {
   static constexpr int kRows = Tile::kThreads / 8;  // at once
   static constexpr int kPasses = Tile::kM / kRows;
   static_assert(Tile::kM % kRows == 0 && kRows % 8 == 0);
-  static constexpr int kFar = 1 << 30;
 
  public:
-  __device__ __forceinline__ PixelLoader(const GatherArguments<T>& arguments, int tile_m)
-      : arguments_(arguments),
+  __device__ __forceinline__ PixelLoader(const GatherArguments<T>& of, int tile_m)
+      : of_(of),
         row_(static_cast<int>(threadIdx.x) / 8),
         chunk_(static_cast<int>(threadIdx.x) % 8) {
-    const auto clamp = [](std::int64_t value) {
-      return static_cast<int>(value < -kFar ? -kFar : value > kFar ? kFar : value);
-    };
-    group_ =
-        arguments.x + static_cast<std::int64_t>(blockIdx.z) * arguments.by_group_channels.divisor();
-    const bool divided = arguments.divide != 1;
+    group_ = of.x + static_cast<std::int64_t>(blockIdx.z) * of.by_group_channels.divisor();
 #pragma unroll
     for (int i = 0; i < kPasses; ++i) {
       const int pixel = tile_m * Tile::kM + row_ + i * kRows;
-      const int image = arguments.by_image.quotient(pixel);
-      const int within = pixel - image * arguments.image_pixels;
-      const int p = arguments.by_width.quotient(within);
-      const int q = within - p * arguments.by_width.divisor();
-      const bool inside = pixel < arguments.pixels;
-      image_[i] = inside ? image * arguments.height * arguments.width : -1;
-      top_[i] = !inside ? -kFar : divided ? p : clamp(p * arguments.step - arguments.pad_height);
-      left_[i] = divided ? q : clamp(q * arguments.step - arguments.pad_width);
+      const int image = of.by_image.quotient(pixel);
+      const int within = pixel - image * of.image_pixels;
+      const int p = of.by_width.quotient(within);
+      const int q = within - p * of.by_width.divisor();
+      const bool inside = pixel < of.pixels;
+      top_[i] = inside ? p * of.step - of.pad_height : kNowhere;
+      left_[i] = q * of.step - of.pad_width;
+      at_[i] = inside ? image * of.height * of.width : 0;
+      if (!kDivided && inside) at_[i] += top_[i] * of.width + left_[i];
     }
   }
 
   __device__ __forceinline__ void operator()(const Shared<T>& to, int slice) const {
-    const GatherArguments<T>& of = arguments_;
     const int k = slice * kDepth<T> + chunk_ * kChunk<T>;
-    const int tap = of.by_group_channels.quotient(k);
-    const int c = k - tap * of.by_group_channels.divisor();
-    const int r = of.by_kernel_width.quotient(tap);
-    const int s = tap - r * of.by_kernel_width.divisor();
+    const int tap = of_.by_group_channels.quotient(k);
+    const int c = k - tap * of_.by_group_channels.divisor();
+    const int r = of_.by_kernel_width.quotient(tap);
+    const int s = tap - r * of_.by_kernel_width.divisor();
     const T* channel = group_ + c;
-    const int at = row_ * kDepth<T> + (chunk_ ^ row_key(row_)) * kChunk<T>;
+    const bool in_depth = k < of_.depth;
+    const int tap_at = r * of_.width + s;
+    const int index = row_ * kDepth<T> + (chunk_ ^ row_key(row_)) * kChunk<T>;
 #pragma unroll
     for (int i = 0; i < kPasses; ++i) {
-      bool valid = k < of.depth;
       int h = top_[i] + r;
       int w = left_[i] + s;
-      if (of.divide != 1) {
-        const std::int64_t wide_h = top_[i] - of.pad_height + r;
-        const std::int64_t wide_w = left_[i] - of.pad_width + s;
-        valid = valid && wide_h % of.divide == 0 && wide_w % of.divide == 0 && image_[i] >= 0;
-        h = divided(wide_h);
-        w = divided(wide_w);
-      }
-      valid = valid && static_cast<unsigned>(h) < static_cast<unsigned>(of.height) &&
-              static_cast<unsigned>(w) < static_cast<unsigned>(of.width);
-      const T* from = of.x;
+      bool valid = in_depth;
+      if constexpr (kDivided) valid = valid && divide(h) && divide(w);
+      valid = valid && static_cast<unsigned>(h) < static_cast<unsigned>(of_.height) &&
+              static_cast<unsigned>(w) < static_cast<unsigned>(of_.width);
+      const T* from = of_.x;
       if (valid) {
-        from = channel + static_cast<std::int64_t>(image_[i] + h * of.width + w) * of.channels;
+        const int pixel = kDivided ? at_[i] + h * of_.width + w : at_[i] + tap_at;
+        from = channel + static_cast<std::int64_t>(pixel) * of_.channels;
       }
-      copy_async<16>(to, at + i * kRows * kDepth<T>, from, valid);
+      copy_async<16>(to, index + i * kRows * kDepth<T>, from, valid);
     }
   }
 
  private:
-  // -1 for what is far outside.
-  __device__ __forceinline__ int divided(std::int64_t position) const {
-    const std::int64_t value = position / arguments_.divide;
-    return position < 0 || value > kFar ? -1 : static_cast<int>(value);
+  static constexpr int kNowhere = -(1 << 30);
+
+  // position / divide, false where that is not whole.
+  __device__ __forceinline__ bool divide(int& position) const {
+    if (position < 0) return false;
+    const int quotient = of_.by_divide.quotient(position);
+    const bool whole = quotient * of_.by_divide.divisor() == position;
+    position = quotient;
+    return whole;
   }
 
-  const GatherArguments<T>& arguments_;
+  const GatherArguments<T>& of_;
   const T* group_;  // of x
   int row_;
   int chunk_;
-  int image_[kPasses];  // pixels of x before the image; -1 beyond the last
-  int top_[kPasses];    // of the pixel's window
+  int at_[kPasses];   // pixels of x before the window, or, kDivided, before the image
+  int top_[kPasses];  // of the window
   int left_[kPasses];
 };
 
@@ -194,25 +192,29 @@ __device__ __forceinline__ void store_channels(const GatherArguments<T>& of, int
       });
 }
 
-template <class T, Products kProducts, class Tile>
+template <class T, Products kProducts, class Tile, bool kDivided>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     gather_kernel(const __grid_constant__ GatherArguments<T> arguments) {
-  using Rows = Engine<T, kProducts, Tile, Order::rows>;
-  const int tile = static_cast<int>(blockIdx.x);
-  const int tile_m = tile / arguments.tiles_n;
-  const int tile_n = tile - tile_m * arguments.tiles_n;
-  const int slices = (arguments.depth + kDepth<T> - 1) / kDepth<T>;
-  const Part part(slices, static_cast<int>(blockIdx.y), static_cast<int>(gridDim.y));
-  const PixelLoader<T, Tile> load_a(arguments, tile_m);
-  const WeightLoader<T, Tile, Rows> load_b(arguments, tile_n);
-  Rows engine;
-  wait_for_previous_kernel();
-  // After the wait, so that whatever a kernel writes is there for the next but one.
-  let_next_kernel_start();
-  multiply_slices<Tile, T>(load_a, load_b, part.first, part.count, engine);
-  const int number = static_cast<int>(blockIdx.z * gridDim.x + blockIdx.x);
-  if (!sum_parts(arguments.split, number, static_cast<int>(blockIdx.y), engine)) return;
-  store_channels<T, Tile>(arguments, tile_m, tile_n, engine);
+  if constexpr (kProducts != Products::scalar && !kTensorCores) {
+    __trap();
+  } else {
+    using Rows = Engine<T, kProducts, Tile, Order::rows>;
+    const int tile = static_cast<int>(blockIdx.x);
+    const int tile_m = tile / arguments.tiles_n;
+    const int tile_n = tile - tile_m * arguments.tiles_n;
+    const int slices = (arguments.depth + kDepth<T> - 1) / kDepth<T>;
+    const Part part(slices, static_cast<int>(blockIdx.y), static_cast<int>(gridDim.y));
+    const PixelLoader<T, Tile, kDivided> load_a(arguments, tile_m);
+    const WeightLoader<T, Tile, Rows> load_b(arguments, tile_n);
+    Rows engine;
+    wait_for_previous_kernel();
+    // After the wait, so that whatever a kernel writes is there for the next but one.
+    let_next_kernel_start();
+    multiply_slices<Tile, T>(load_a, load_b, part.first, part.count, engine);
+    const int number = static_cast<int>(blockIdx.z * gridDim.x + blockIdx.x);
+    if (!sum_parts(arguments.split, number, static_cast<int>(blockIdx.y), engine)) return;
+    store_channels<T, Tile>(arguments, tile_m, tile_n, engine);
+  }
 }
 
 struct GatherCall {
@@ -228,11 +230,11 @@ struct GatherCall {
   Stream stream;
 };
 
-template <class T, Products kProducts, class Tile>
+template <class T, Products kProducts, class Tile, bool kDivided = false>
 void launch_gather(const GatherCall& call) {
   const GatherShape& shape = call.shape;
   const auto divisor = [](std::int64_t value) {
-    return Divisor(static_cast<std::uint32_t>(value));
+    return Divisor(static_cast<std::uint32_t>(std::max<std::int64_t>(1, value)));
   };
   const std::int64_t image = shape.out_height * shape.out_width;
   const std::int64_t depth = shape.kernel_height * shape.kernel_width * shape.group_channels;
@@ -250,21 +252,21 @@ void launch_gather(const GatherCall& call) {
       narrow(shape.height, "rows"),
       narrow(shape.width, "columns"),
       narrow(shape.groups * shape.group_channels, "channels"),
-      divisor(std::max<std::int64_t>(1, shape.group_channels)),
+      divisor(shape.group_channels),
       divisor(narrow(shape.kernel_width, "columns of the kernel")),
       narrow(depth, "weights of an output"),
       narrow(shape.group_outputs, "outputs"),
       narrow(call.plan.tiles_n, "tiles"),
-      shape.step,
-      shape.divide,
-      shape.pad_height,
-      shape.pad_width,
+      static_cast<int>(shape.step),
+      static_cast<int>(shape.pad_height),
+      static_cast<int>(shape.pad_width),
+      divisor(shape.divide),
       call.relu};
   const int tiles = narrow(call.plan.tiles_m * call.plan.tiles_n, "tiles");
   const Launch how{dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(call.plan.slices),
                         static_cast<unsigned>(shape.groups)),
                    dim3(Tile::kThreads), Tile::kSharedBytes, true};
-  launch("conv2d", gather_kernel<T, kProducts, Tile>, how, call.stream, arguments);
+  launch("conv2d", gather_kernel<T, kProducts, Tile, kDivided>, how, call.stream, arguments);
 }
 
 template <class T, Products kProducts>

@@ -1,6 +1,7 @@
 // Convolutions as products of matrices: what conv2d*.cu hands to the kernels.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <stdexcept>
@@ -18,6 +19,21 @@ inline int narrow(std::int64_t value, const char* what) {
                                 " are more than a GPU kernel counts");
   }
   return static_cast<int>(value);
+}
+
+// Throws unless positions in the padded images fit into 30 bits.
+inline void check_size(const ConvShape& shape) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 30;
+  if (std::max(shape.height, shape.width) + 2 * shape.pad >= kMost) {
+    throw std::invalid_argument("conv2d: an image of " + std::to_string(shape.height) + "x" +
+                                std::to_string(shape.width) + " with pad " +
+                                std::to_string(shape.pad) + " is larger than a GPU kernel counts");
+  }
+}
+
+// The stride, which does not matter beyond a padded image: there is one pixel then.
+inline std::int64_t bounded_stride(const ConvShape& shape) {
+  return std::min(shape.stride, std::int64_t{1} << 30);
 }
 
 // Throws unless `products` can be made of `type`.
@@ -50,7 +66,7 @@ inline std::size_t aligned(std::size_t bytes) { return (bytes + 255) / 256 * 256
 //   r, s, c]
 // where positions that are no multiple of `divide`, or outside x, count as zero.  That is conv2d
 // (step = stride, divide = 1), and with flipped and transposed weights, dy for x and step = 1,
-// divide = stride, conv2d_backward_data.
+// divide = stride, conv2d_backward_data.  Where divide > 1, products are scalar.
 struct GatherShape {
   std::int64_t batch;
   std::int64_t groups;

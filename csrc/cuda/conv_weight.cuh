@@ -34,7 +34,7 @@ struct WeightArguments {
   int taps;                          // kernel_height * kernel_width
   int whole_outputs, group_outputs;  // of dy (whole chunks), of the weights
   int tiles_n;
-  std::int64_t step, pad;
+  int step, pad;
 };
 
 // Where a thread copies to in a slice of kRows_ rows (Order::columns), and which pixels.
@@ -125,8 +125,8 @@ class InputLoader {
  private:
   const WeightArguments<T>& of_;
   Slots slots_;
-  std::int64_t top_;  // of the tap, from the pixel's window
-  std::int64_t left_;
+  int top_;  // of the tap, from the pixel's window
+  int left_;
   bool inside_;
   const T* channel_;
 };
@@ -164,20 +164,24 @@ __device__ __forceinline__ void store_weights(const WeightArguments<T>& of, int 
 template <class T, Products kProducts, class Tile>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     weight_kernel(const __grid_constant__ WeightArguments<T> arguments) {
-  const int tile = static_cast<int>(blockIdx.x);
-  const int tile_m = tile / arguments.tiles_n;
-  const int tile_n = tile - tile_m * arguments.tiles_n;
-  const int slices = (arguments.pixels + kDepth<T> - 1) / kDepth<T>;
-  const Part part(slices, static_cast<int>(blockIdx.y), static_cast<int>(gridDim.y));
-  const GradientLoader<T, Tile> load_a(arguments, tile_m);
-  const InputLoader<T, Tile> load_b(arguments, tile_n);
-  Engine<T, kProducts, Tile, Order::columns> engine;
-  wait_for_previous_kernel();
-  let_next_kernel_start();
-  multiply_slices<Tile, T>(load_a, load_b, part.first, part.count, engine);
-  const int number = static_cast<int>(blockIdx.z * gridDim.x + blockIdx.x);
-  if (!sum_parts(arguments.split, number, static_cast<int>(blockIdx.y), engine)) return;
-  store_weights<T, Tile>(arguments, tile_m, tile_n, engine);
+  if constexpr (kProducts != Products::scalar && !kTensorCores) {
+    __trap();
+  } else {
+    const int tile = static_cast<int>(blockIdx.x);
+    const int tile_m = tile / arguments.tiles_n;
+    const int tile_n = tile - tile_m * arguments.tiles_n;
+    const int slices = (arguments.pixels + kDepth<T> - 1) / kDepth<T>;
+    const Part part(slices, static_cast<int>(blockIdx.y), static_cast<int>(gridDim.y));
+    const GradientLoader<T, Tile> load_a(arguments, tile_m);
+    const InputLoader<T, Tile> load_b(arguments, tile_n);
+    Engine<T, kProducts, Tile, Order::columns> engine;
+    wait_for_previous_kernel();
+    let_next_kernel_start();
+    multiply_slices<Tile, T>(load_a, load_b, part.first, part.count, engine);
+    const int number = static_cast<int>(blockIdx.z * gridDim.x + blockIdx.x);
+    if (!sum_parts(arguments.split, number, static_cast<int>(blockIdx.y), engine)) return;
+    store_weights<T, Tile>(arguments, tile_m, tile_n, engine);
+  }
 }
 
 struct WeightCall {
@@ -221,8 +225,8 @@ void launch_weight(const WeightCall& call) {
       narrow(call.whole_outputs, "outputs"),
       static_cast<int>(shape.outputs / shape.groups),
       narrow(call.plan.tiles_n, "tiles"),
-      shape.stride,
-      shape.pad};
+      static_cast<int>(bounded_stride(shape)),
+      static_cast<int>(shape.pad)};
   const int tiles = narrow(call.plan.tiles_m * call.plan.tiles_n, "tiles");
   const Launch how{dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(call.plan.slices),
                         static_cast<unsigned>(shape.groups)),

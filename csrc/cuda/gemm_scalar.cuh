@@ -86,19 +86,25 @@ class CudaCores {
   }
 
   __device__ __forceinline__ void multiply_rows(const Shared<T>& a, const Shared<T>& b, int k) {
+    // Of the thread's rows, those of B have one key, those of A two.
     const int chunk = k / kChunk<T>;
     const int within = k % kChunk<T>;
+    const int at_b = first_n_ * kDepth<T> + (chunk ^ row_key_b(first_n_)) * kChunk<T> + within;
     float of_b[kThreadN][kAlong];
 #pragma unroll
     for (int n = 0; n < kThreadN; ++n) {
-      const int row = first_n_ + n / 4 * 32 + n % 4;
-      load(b, row * kDepth<T> + (chunk ^ row_key_b(row)) * kChunk<T> + within, of_b[n]);
+      load(b, at_b + (n / 4 * 32 + n % 4) * kDepth<T>, of_b[n]);
+    }
+    int at_a[2];
+#pragma unroll
+    for (int odd = 0; odd < 2; ++odd) {
+      const int key = row_key(first_m_ + odd * 4);
+      at_a[odd] = first_m_ * kDepth<T> + (chunk ^ key) * kChunk<T> + within;
     }
 #pragma unroll
     for (int m = 0; m < kThreadM; ++m) {
       float of_a[kAlong];
-      const int row = first_m_ + m * 4;
-      load(a, row * kDepth<T> + (chunk ^ row_key(row)) * kChunk<T> + within, of_a);
+      load(a, at_a[m % 2] + m * 4 * kDepth<T>, of_a);
 #pragma unroll
       for (int i = 0; i < kAlong; ++i) {
 #pragma unroll

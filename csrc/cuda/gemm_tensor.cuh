@@ -26,6 +26,12 @@
 
 namespace goturn::cuda {
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+inline constexpr bool kTensorCores = false;
+#else
+inline constexpr bool kTensorCores = true;
+#endif
+
 template <class T, Products kProducts, class Tile, Order kOrder>
 class TensorCores {
   static constexpr int kFragmentsM = Tile::kWarpM / 16;
@@ -176,11 +182,13 @@ class TensorCores {
     }
   }
 
+  // value = big + small but for the last bit of some.  big is rounded to the nearest TF32 number;
+  // small, whose last bits mma does not look at, has one bit more than one at most.  An infinity's
+  // small part is no number.
   __device__ __forceinline__ static void split(std::uint32_t bits, std::uint32_t& big,
                                                std::uint32_t& small) {
-    const float value = __uint_as_float(bits);
-    big = to_tf32(value);
-    small = to_tf32(value - __uint_as_float(big));
+    big = (bits + 0x1000U) & 0xFFFFE000U;
+    small = __float_as_uint(__uint_as_float(bits) - __uint_as_float(big));
   }
 
   __device__ __forceinline__ static void mma(float (&d)[4], const std::uint32_t (&a)[4],
