@@ -1,6 +1,6 @@
 """Every benchmark of the CPU, one after the other: a result file each, and one page of tables.
 
-python benchmarks/all.py --opencv4-python PATH --engines-python PATH --output FOLDER --name NAME
+python benchmarks/everything.py --opencv4-python PATH --engines-python PATH --output FOLDER --name NAME
 """
 
 from __future__ import annotations
@@ -45,14 +45,18 @@ def commands(options: argparse.Namespace) -> list[list[str]]:
     ]
 
 
-def main(arguments: Sequence[str]) -> int:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     for option in ("--opencv4-python", "--engines-python"):
         parser.add_argument(option, metavar="PATH", required=True, help="as in track.py")
     parser.add_argument("--output", type=Path, metavar="FOLDER", required=True)
     parser.add_argument("--name", required=True, help="of the machine, for the files' names")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
     failed = 0
-    for line in commands(parser.parse_args(arguments)):
+    for line in commands(parse(arguments)):
         print(f"\n## {line[0]}\n", flush=True)
         done = subprocess.run([sys.executable, str(HERE / line[0]), *line[1:]], check=False)
         failed += done.returncode != 0
