@@ -368,6 +368,9 @@ def test_int8_as_the_reference_has_it(device: Device, inputs: int) -> None:
     weight[2] = 0
     weight[3] *= np.float32(1e-44)
     weight[4] *= np.float32(1e37)
+    # Ties, which a product with the scale's reciprocal would miss: 41 times halves up to 127.
+    weight[6] = 41 * ((np.arange(inputs) % 252) - 125.5)
+    weight[6, 0] = 41 * 127
     matrix = device.put(widened(weight, 3))
     values = device.put(np.zeros(weight.shape, np.int8))
     scale = device.put(np.zeros(len(weight), np.float32))

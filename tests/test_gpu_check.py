@@ -209,6 +209,19 @@ def test_what_the_sanitizer_says_is_judged(check, monkeypatch, text, code, expec
     assert expected[1] in outcome.detail
 
 
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("20 passed, 3 skipped in 3s", "ok"),
+        ("SKIPPED [9] tests/checks.py:69: no backend 'cuda': x\n20 passed in 3s", "failed"),
+        ("SKIPPED [9] tests/a.py:6: no GPU: cudaGetDevice\n20 passed in 3s", "failed"),
+    ],
+)
+def test_tests_that_skip_the_gpu_are_none(check, monkeypatch, tmp_path, text, status):
+    monkeypatch.setattr(gpu_stages, "run", lambda *arguments: 0)
+    assert gpu_stages.tests(check, 10, log(tmp_path, text)).status == status
+
+
 def test_no_sanitizer_is_no_failure(check, monkeypatch, tmp_path):
     monkeypatch.setattr(gpu_stages, "find", lambda program, check: None)
     outcome = gpu_stages.racecheck(check, 10, log(tmp_path, ""))
@@ -217,24 +230,30 @@ def test_no_sanitizer_is_no_failure(check, monkeypatch, tmp_path):
 
 
 def test_the_sanitized_tests_are_there():
-    assert all((ROOT / name).exists() for name in gpu_stages.SANITIZED)
+    assert all(list((ROOT / "tests").glob(name)) for name in gpu_stages.SANITIZED)
 
 
-def test_the_benchmark_is_told_its_time_and_sections(check, monkeypatch, tmp_path, capsys):
+def test_the_benchmark_is_told_its_time_and_sections(check, monkeypatch, tmp_path):
     given = []
 
     def run(command, check, seconds, path):
         given.extend(command)
         path.write_text("written: x\n| table |\n")
-        return 0
+        rows = [{"name": "a", "us": 1.0}, {"name": "b", "failed": "boom"}]
+        ran = [{"section": "network", "outcome": "ok"}, {"section": "linear", "outcome": "died"}]
+        check.figures.write_text(json.dumps({"rows": rows, "sections": ran}))
+        return 1
 
     monkeypatch.setattr(gpu_stages, "run", run)
     check.sections = "network,linear"
-    assert gpu_stages.benchmarks(check, 100, log(tmp_path, "")).status == "ok"
+    check.work.mkdir()
+    outcome = gpu_stages.benchmarks(check, 100, log(tmp_path, ""))
+    assert outcome.status == "failed"
+    assert outcome.detail == "1 rows timed; linear: died; 1 failed, b: boom"
     assert Path(given[1]).exists()
     options = measure_gpu.parse(given[2:])
     assert (options.seconds, options.sections) == (95, ["network", "linear"])
-    assert capsys.readouterr().out == "| table |\n"
+    assert check.tables == ["| table |"]
 
 
 def test_tables_follow_the_line_of_the_result():

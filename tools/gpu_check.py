@@ -29,7 +29,7 @@ from typing import Any
 
 from gpu_stages import ROOT, STAGES, Check, Outcome
 
-#: Seconds that each stage may take of nine minutes; with more, in proportion.  What one stage leaves is for
+#: Seconds that each stage may take of nine minutes; with more, in proportion.  What a stage leaves is for
 #: the others.
 SECONDS = {
     "build": 240,
@@ -116,10 +116,9 @@ def summary(outcomes: Sequence[Outcome]) -> str:
 
 def write(check: Check, gpu: Mapping[str, Any], outcomes: Sequence[Outcome]) -> Path:
     """The result file: the stages, and the benchmark's figures where there are any."""
-    figures = check.work / "figures.json"
     result: dict[str, Any] = {"gpu": dict(gpu), "stages": [asdict(o) for o in outcomes]}
-    if figures.exists():
-        result.update(json.loads(figures.read_text(encoding="utf-8")))
+    if check.figures.exists():
+        result.update(json.loads(check.figures.read_text(encoding="utf-8")))
     if check.commit:
         result["commit"] = check.commit
     check.output.mkdir(parents=True, exist_ok=True)
@@ -164,6 +163,7 @@ def main(arguments: Sequence[str]) -> int:
         )
         outcomes = run_stages(check, options.only, end, options.minutes * 60 / NINE_MINUTES)
         written = write(check, gpu, outcomes)
+    print("\n".join(["", *check.tables]))
     print(f"\n{gpu['name']}, driver {gpu['driver']}: {written}")
     print(summary(outcomes))
     return 0 if all(outcome.status in ("ok", "skipped") for outcome in outcomes) else 1
@@ -171,6 +171,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def run_stages(check: Check, names: Sequence[str], end: float, factor: float) -> list[Outcome]:
     """The stages one after the other, each within its limit."""
+    check.figures.unlink(missing_ok=True)
     logs = check.work / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     outcomes: list[Outcome] = []

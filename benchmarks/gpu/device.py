@@ -21,6 +21,16 @@ Launch = Callable[[], None]
 _TORCH_TYPES = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
+class Replay:
+    """Launches a graph; holds the function that was captured, and so the arrays that the graph uses."""
+
+    def __init__(self, launch: Launch, function: Launch) -> None:
+        self._launch, self._function = launch, function
+
+    def __call__(self) -> None:
+        self._launch()
+
+
 class Device:
     """One GPU by CuPy, and PyTorch on it where it is installed.
 
@@ -45,8 +55,8 @@ class Device:
         self.torch: Any = import_torch()
         self.torch_device = "cuda:0"
         if self.torch is not None:
-            outside = self.torch.cuda.ExternalStream(self.stream.ptr)
-            self.torch.cuda.set_stream(outside)
+            self._outside = self.torch.cuda.ExternalStream(self.stream.ptr)
+            self.torch.cuda.set_stream(self._outside)
 
     # -- goturn ----------------------------------------------------------------------------------
 
@@ -72,8 +82,7 @@ class Device:
         function()  # modules are loaded, and attributes set, outside of a capture
         self.synchronize()
         graph = self.memory.capture(function, self.stream)
-        launch: Launch = graph.launch
-        return launch
+        return Replay(graph.launch, function)
 
     # -- PyTorch ---------------------------------------------------------------------------------
 
@@ -92,8 +101,7 @@ class Device:
         graph = self.torch.cuda.CUDAGraph()
         with self.torch.cuda.graph(graph, capture_error_mode="thread_local"):
             function()
-        launch: Launch = graph.replay
-        return launch
+        return Replay(graph.replay, function)
 
     def settings(self, *, conv_tf32: bool, matmul_tf32: bool) -> None:
         """PyTorch's: whether float32 products may be TF32, and cuDNN measures its algorithms."""

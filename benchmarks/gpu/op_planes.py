@@ -161,7 +161,8 @@ def _crops(device: Device, architecture: Architecture, count: int) -> Case:
         launch = device.capture(
             repeated(lambda: kernels.crop_resize(job, crops, **sizes, stream=device.pointer), CALLS)
         )
-        return Subject(launch, lambda: memory.to_numpy(crops)[:2])
+        # The job has the frame's address.
+        return Subject(launch, lambda: memory.to_numpy(crops)[:2], keep=pixels)
 
     def theirs() -> Subject:
         torch = device.torch

@@ -38,6 +38,8 @@ class Subject:
     """Does it ``Case.calls`` times."""
     result: Callable[[], np.ndarray] | None = None
     """What it computes, in the form of ``Case.want``."""
+    keep: Any = None
+    """What must live as long, and nothing else here holds."""
 
 
 @dataclass

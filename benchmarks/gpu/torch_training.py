@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from goturn.architecture import Architecture
-from gpu.device import Device, Launch
+from gpu.device import Device, Launch, Replay
 from gpu.torch_network import TorchNetwork
 
 
@@ -94,5 +94,4 @@ def graphed(device: Device, step: TorchStep) -> Launch:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         step.run()
-    launch: Launch = graph.replay
-    return launch
+    return Replay(graph.replay, step.run)

@@ -17,6 +17,8 @@ namespace goturn::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kDepthThreads = 384;            // a row of the network's crop as 8 halves each
+constexpr int kMostColumns = 256;             // of a block of space to depth
 constexpr int kMostBlock = 256;               // of CropLayout::block
 constexpr std::int64_t kMostWindows = 65535;  // of a grid's y; the kernels loop over the others
 
@@ -49,7 +51,8 @@ __device__ __forceinline__ void find_taps(const Frame& frame, const CropWindow& 
                                           int first_row, int rows, int first_column, int columns,
                                           const Shared<ByteTaps>& row_taps_of,
                                           const Shared<ByteTaps>& column_taps_of) {
-  for (int i = static_cast<int>(threadIdx.x); i < rows + columns; i += kThreads) {
+  const int threads = static_cast<int>(blockDim.x);
+  for (int i = static_cast<int>(threadIdx.x); i < rows + columns; i += threads) {
     if (i < columns) {
       const int column = min(first_column + i, size - 1);
       column_taps_of[i] = byte_taps(column_taps(column, window, size), frame.column_stride);
@@ -65,10 +68,12 @@ __device__ __forceinline__ float value_at(const std::uint8_t* pixels, const Byte
                                           const ByteTaps& column, float mean) {
   const std::uint8_t* low = pixels + row.low;
   const std::uint8_t* high = pixels + row.high;
-  const int across_low =
-      (low[column.low] * column.low_weight + low[column.high] * column.high_weight) >> 4;
-  const int across_high =
-      (high[column.low] * column.low_weight + high[column.high] * column.high_weight) >> 4;
+  const int across_low = (__ldg(low + column.low) * column.low_weight +
+                          __ldg(low + column.high) * column.high_weight) >>
+                         4;
+  const int across_high = (__ldg(high + column.low) * column.low_weight +
+                           __ldg(high + column.high) * column.high_weight) >>
+                          4;
   const int sum = ((across_low * row.low_weight) >> 16) + ((across_high * row.high_weight) >> 16);
   return static_cast<float>((sum + 2) >> 2) - mean;
 }
@@ -106,16 +111,23 @@ __global__ void crop_to_planes(const Frame* frames, const CropWindow* windows, C
     if (x < size) {
       const ByteTaps column = columns[thread];
       const std::uint8_t* pixels = visible_part(frame, window);
+      float values[kRows][3];  // all loads before the first store; rows beyond the crop count not
 #pragma unroll
       for (int i = 0; i < kRows; ++i) {
-        const int y = first_row + i;
-        if (y >= size) break;
         const ByteTaps row = rows[i];
 #pragma unroll
         for (int plane = 0; plane < 3; ++plane) {
           const std::uint8_t* from = pixels + plane_offset(frame, crops.rgb, plane);
-          output[((index * 3 + plane) * size + y) * size + x] =
-              value_at(from, row, column, crops.mean[plane]);
+          values[i][plane] = value_at(from, row, column, crops.mean[plane]);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kRows; ++i) {
+        const int y = first_row + i;
+        if (y >= size) break;
+#pragma unroll
+        for (int plane = 0; plane < 3; ++plane) {
+          output[((index * 3 + plane) * size + y) * size + x] = values[i][plane];
         }
       }
     }
@@ -153,7 +165,7 @@ __global__ void crop_to_depth(const Frame* frames, const CropWindow* windows, Cr
     const std::uint8_t* from = visible_part(frame, window);
     T* to = output +
             ((index * crops.side + row) * crops.side + first_pixel) * std::int64_t{crops.channels};
-    for (int i = static_cast<int>(threadIdx.x); i < pixels * vectors; i += kThreads) {
+    for (int i = static_cast<int>(threadIdx.x); i < pixels * vectors; i += kDepthThreads) {
       const int pixel = i / vectors;
       const int first_channel = (i - pixel * vectors) * kCount;
       int plane = first_channel % 3;
@@ -164,16 +176,15 @@ __global__ void crop_to_depth(const Frame* frames, const CropWindow* windows, Cr
       for (int j = 0; j < kCount; ++j) {
         const int x = (first_pixel + pixel) * block + right;
         const int y = row * block + down;
-        values[j] = 0.0F;
-        if (down < block && x < crops.size && y < crops.size) {
-          const std::int64_t offset =
-              plane == 0 ? plane_offsets[0] : (plane == 1 ? plane_offsets[1] : plane_offsets[2]);
-          const float mean =
-              plane == 0 ? crops.mean[0] : (plane == 1 ? crops.mean[1] : crops.mean[2]);
-          const ByteTaps row_tap = rows[down];
-          const ByteTaps column_tap = columns[pixel * block + right];
-          values[j] = value_at(from + offset, row_tap, column_tap, mean);
-        }
+        const std::int64_t offset =
+            plane == 0 ? plane_offsets[0] : (plane == 1 ? plane_offsets[1] : plane_offsets[2]);
+        const float mean =
+            plane == 0 ? crops.mean[0] : (plane == 1 ? crops.mean[1] : crops.mean[2]);
+        const ByteTaps row_tap = rows[min(down, block - 1)];
+        const ByteTaps column_tap = columns[pixel * block + right];
+        // No branch about it: the loads of all values are under way at once.
+        const float value = value_at(from + offset, row_tap, column_tap, mean);
+        values[j] = down < block && x < crops.size && y < crops.size ? value : 0.0F;
         if (++plane == 3) {
           plane = 0;
           if (++right == block) {
@@ -191,12 +202,12 @@ __global__ void crop_to_depth(const Frame* frames, const CropWindow* windows, Cr
 template <int kCount, class T>
 void launch_depth(const Frame* frame, const CropWindow* windows, const Crops& crops, T* output,
                   Stream stream) {
-  // About as many columns as threads, in whole pixels.
-  const int stretch = std::min(std::max(1, kThreads / crops.block), crops.side);
+  // In whole pixels, so many columns that the taps take little shared memory.
+  const int stretch = std::min(std::max(1, kMostColumns / crops.block), crops.side);
   Launch how;
   how.grid = dim3(static_cast<unsigned>(divide_up(crops.side, stretch) * crops.side),
                   static_cast<unsigned>(std::min(crops.count, kMostWindows)));
-  how.block = dim3(kThreads);
+  how.block = dim3(kDepthThreads);
   how.shared_bytes =
       static_cast<std::size_t>(SharedMemory::shared_size<ByteTaps>(crops.block) +
                                SharedMemory::shared_size<ByteTaps>(crops.block * stretch));

@@ -133,7 +133,10 @@ struct LinearWeight {
 // y (batch, outputs) = dropout(relu(x weight^T + bias)) in float, x float.
 //
 //   bias      (outputs), or (batch, outputs) with bias_stride outputs; null for none
-//   products  of batches; a few rows are always multiplied on CUDA cores, from memory at full speed
+//   products  of batches; a few rows are always multiplied on CUDA cores, from memory at full speed.
+//             half rounds x to the weight's type (f16: up to 65504).  Of i8 it means tensor cores,
+//             but x is split, not rounded: products as exact as floats.  Rows that are not aligned to
+//             16 bytes, or short, are multiplied on CUDA cores, never less exactly.
 //   dropout   null for none
 std::size_t linear_workspace(const LinearShape& shape, Type type, Products products);
 void linear(const LinearShape& shape, const LinearWeight& weight, Products products, const float* x,
@@ -157,6 +160,7 @@ void linear_backward_weight(const LinearShape& shape, const float* dy, std::int6
 
 // sgd_update of weight with the gradient dy^T x, and of bias with the column sums of dy, none of
 // which is stored.  The rates are in device memory.  bias and its velocity may be null.
+// The velocity lies as the weight does, its rows weight_stride apart.
 void linear_sgd_update(const LinearShape& shape, const float* dy, std::int64_t dy_stride,
                        const float* x, const SgdRates* weight_rates, float* weight, float* velocity,
                        const SgdRates* bias_rates, float* bias, float* bias_velocity,

@@ -49,25 +49,39 @@ void multiply(float (&d)[16][8], const float (&a)[16][kDepth], const float (&b)[
   }
 }
 
+int exponent_of(double value) {
+  std::uint64_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return static_cast<int>(bits >> 52 & 0x7FFU) - 1023;
+}
+
+double power_of_two(int exponent) {
+  const std::uint64_t bits = static_cast<std::uint64_t>(exponent + 1023) << 52;
+  double value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
 // The sum of `count` numbers as tensor cores form it: each cut off below the last bit that the
 // largest keeps, and `extra` bits more, then the sum cut off to a float's 24 bits.
 float truncated_sum(const double* addends, int count, int extra) {
-  int largest = -1100;
+  int largest = -400;  // products of floats are above
   double sum = 0;
   for (int i = 0; i < count; ++i) {
     sum += addends[i];
-    if (addends[i] != 0) largest = std::max(largest, std::ilogb(addends[i]));
+    largest = std::max(largest, exponent_of(addends[i]));
   }
   if (!std::isfinite(sum)) return static_cast<float>(sum);
-  sum = 0;
-  for (int i = 0; i < count; ++i) {
-    sum += std::trunc(std::ldexp(addends[i], 23 + extra - largest));
-  }
+  const int last = largest - 23 - extra;
+  const double to_units = power_of_two(-last);
+  std::int64_t units = 0;
+  for (int i = 0; i < count; ++i) units += static_cast<std::int64_t>(addends[i] * to_units);
+  sum = static_cast<double>(units) * power_of_two(last);
   std::uint64_t bits;
   std::memcpy(&bits, &sum, sizeof bits);
   bits &= ~((std::uint64_t{1} << 29) - 1);
   std::memcpy(&sum, &bits, sizeof sum);
-  return static_cast<float>(std::ldexp(sum, largest - 23 - extra));
+  return static_cast<float>(sum);
 }
 
 // As multiply(), by tensor cores' sums of `width` products at a time and what was there before.

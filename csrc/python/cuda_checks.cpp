@@ -55,9 +55,10 @@ void check_lrn_backward(const py::object& dy_object, const py::object& x_object,
 }
 
 py::tuple check_linear(const py::object& x_object, const py::object& weight_object,
-                       const py::object& bias_object) {
+                       const py::object& bias_object, const std::string& dtype) {
   const DeviceArray x = device_rows_of(x_object, "linear: x");
-  const DeviceArray weight(weight_object, "linear: weight", "float32");
+  const DeviceArray weight(weight_object, "linear: weight", dtype);
+  if (weight.dtype() != dtype) refuse_type(weight, dtype);
   check_rows(weight, weight.name());
   const LinearShape shape = linear_shape_of("linear", x, weight);
   if (!bias_object.is_none()) {
@@ -121,7 +122,8 @@ void bind_cuda_checks(py::module_& module) {
   module.def("check_lrn", &check_lrn, py::arg("x"), py::kw_only(), py::arg("size"), doc);
   module.def("check_lrn_backward", &check_lrn_backward, py::arg("dy"), py::arg("x"), py::kw_only(),
              py::arg("size"), doc);
-  module.def("check_linear", &check_linear, py::arg("x"), py::arg("weight"), py::arg("bias"), doc);
+  module.def("check_linear", &check_linear, py::arg("x"), py::arg("weight"), py::arg("bias"),
+             py::kw_only(), py::arg("dtype"), doc);
   module.def("check_linear_backward", &check_linear_backward, py::arg("dy"), py::arg("x"),
              py::arg("weight"), doc);
   module.def("check_one_shape", &check_one_shape_of, py::arg("op"),

@@ -57,22 +57,10 @@ class DeviceArray {
           name_ + " must be an array of " + wanted + "; got " +
           (host ? "one in host memory, which from_numpy copies to the device" : type_name(object)));
     }
-    const auto interface = py::reinterpret_borrow<py::dict>(found);
-    type_ = interface["typestr"].cast<std::string>();
-    itemsize_ = std::stoi(type_.substr(2));
-    const auto data = interface["data"].cast<py::tuple>();
-    data_ = reinterpret_cast<void*>(data[0].cast<std::uintptr_t>());
-    writeable_ = !data[1].cast<bool>();
-    for (const py::handle& size : interface["shape"]) shape_.push_back(size.cast<py::ssize_t>());
-    strides_.assign(shape_.size(), itemsize_);
-    for (std::size_t axis = shape_.size(); axis-- > 1;) {
-      strides_[axis - 1] = strides_[axis] * shape_[axis];
-    }
-    if (interface.contains("strides") && !interface["strides"].is_none()) {
-      const auto strides = interface["strides"].cast<py::tuple>();
-      for (std::size_t axis = 0; axis < shape_.size(); ++axis) {
-        strides_[axis] = strides[axis].cast<py::ssize_t>();
-      }
+    try {
+      parse(py::reinterpret_borrow<py::dict>(found));
+    } catch (const std::exception&) {  // whatever Python has against it
+      throw py::type_error(name_ + " has a " + kArrayInterface + " that makes no sense");
     }
   }
 
@@ -120,6 +108,29 @@ class DeviceArray {
   }
 
  private:
+  void parse(const py::dict& interface) {
+    type_ = interface["typestr"].cast<std::string>();
+    const bool plain = type_.size() == 3 && type_[2] >= '1' && type_[2] <= '8';
+    itemsize_ = plain ? type_[2] - '0' : py::dtype(type_).itemsize();
+    const auto data = interface["data"].cast<py::tuple>();
+    data_ = reinterpret_cast<void*>(data[0].cast<std::uintptr_t>());
+    writeable_ = !data[1].cast<bool>();
+    for (const py::handle& size : interface["shape"]) {
+      shape_.push_back(size.cast<py::ssize_t>());
+      if (shape_.back() < 0) throw std::invalid_argument("shape");
+    }
+    strides_.assign(shape_.size(), itemsize_);
+    for (std::size_t axis = shape_.size(); axis-- > 1;) {
+      strides_[axis - 1] = strides_[axis] * shape_[axis];
+    }
+    if (!interface.contains("strides") || interface["strides"].is_none()) return;
+    const auto strides = interface["strides"].cast<py::tuple>();
+    if (strides.size() != shape_.size()) throw std::invalid_argument("strides");
+    for (std::size_t axis = 0; axis < shape_.size(); ++axis) {
+      strides_[axis] = strides[axis].cast<py::ssize_t>();
+    }
+  }
+
   py::object owner_;
   std::string name_;
   std::string type_;

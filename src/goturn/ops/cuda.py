@@ -17,6 +17,7 @@ import numpy as np
 from goturn.architecture import Architecture, TowerLayer
 from goturn.box import SearchWindow
 from goturn.ops import compressed
+from goturn.ops.cuda_arrays import CudaArrays
 from goturn.ops.cuda_gpu import Gpu
 from goturn.ops.cuda_memory import Memory
 from goturn.ops.cuda_pipeline import CudaPipeline
@@ -33,7 +34,7 @@ _DTYPES = {"bf16": np.uint16, "fp16": np.float16, "int8": np.int8}
 _TENSOR_CORES = (8, 0)
 
 
-class CudaOps:
+class CudaOps(CudaArrays):
     """:class:`goturn.ops.interface.Ops` on a GPU; see there for shapes and formulas.
 
     Arrays must be C-contiguous but for the rows of linear's matrices, which may lie apart.
@@ -48,7 +49,8 @@ class CudaOps:
     precisions: tuple[str, ...] = ("fp32", "tf32", "bf16", "fp16", "int8")
 
     def __init__(self, kernels: Any, memory: Memory, products: str | None = None) -> None:
-        self.kernels, self.memory, self.name = kernels, memory, memory.name
+        super().__init__(kernels, memory)
+        self.name = memory.name
         self._gpu = Gpu(kernels, memory)
         with memory.device():
             #: (major, minor).
@@ -56,66 +58,6 @@ class CudaOps:
         if products is None:
             products = "tf32x3" if self.capability >= _TENSOR_CORES else "scalar"
         self.products = products
-
-    # -- arrays ----------------------------------------------------------------------------------
-
-    def from_numpy(self, array: np.ndarray) -> Array:
-        return self.memory.from_numpy(array)
-
-    def to_numpy(self, array: Array) -> np.ndarray:
-        return self.memory.to_numpy(array)
-
-    def concatenate(self, arrays: Sequence[Array], *, axis: int = 0) -> Array:
-        shape = list(arrays[0].shape)
-        shape[axis] = sum(array.shape[axis] for array in arrays)
-        joined = self._empty(tuple(shape))
-        start = 0
-        for array in arrays:
-            stop = start + array.shape[axis]
-            part = joined[start:stop] if axis == 0 else joined[:, start:stop]
-            self._copy(array, part)
-            start = stop
-        return joined
-
-    def stack(self, arrays: Sequence[Array]) -> Array:
-        joined = self._empty((len(arrays), *arrays[0].shape))
-        for index, array in enumerate(arrays):
-            self._copy(array, joined[index])
-        return joined
-
-    def contiguous(self, matrix: Array) -> Array:
-        if matrix.flags.c_contiguous:
-            return matrix
-        copy = self._empty(matrix.shape)
-        self._copy(matrix, copy)
-        return copy
-
-    def scale(self, x: Array, factor: float) -> Array:
-        y = self._empty(x.shape)
-        self._copy(x, y, factor)
-        return y
-
-    def add_to(self, y: Array, x: Array) -> None:
-        self._launch("add", x, y)
-
-    def take_rows(self, x: Array, index: np.ndarray) -> Array:
-        rows = self._empty((len(index), x.shape[1]))
-        self._launch("gather_rows", self._index(index, len(x)), x, rows)
-        return rows
-
-    def sum_rows(self, x: Array, index: np.ndarray, count: int) -> Array:
-        sums = self._empty((count, x.shape[1]))
-        self._launch("sum_rows", self._index(index, count), x, sums)
-        return sums
-
-    def _index(self, index: np.ndarray, rows: int) -> Array:
-        """Numbers of ``rows`` rows on the device, where nothing checks them."""
-        numbers = np.asarray(index)
-        if numbers.size and not 0 <= numbers.min() <= numbers.max() < rows:
-            raise IndexError(
-                f"rows must be 0 to {rows - 1}; got {numbers.min()} to {numbers.max()}"
-            )
-        return self.memory.from_numpy(numbers.astype(np.int32))
 
     # -- whole networks --------------------------------------------------------------------------
 
@@ -255,13 +197,12 @@ class CudaOps:
         relu: bool = False,
     ) -> Array:
         values: Any = weight
-        scale, products = None, self.products
+        scale, products, dtype = None, self.products, "float32"
         if isinstance(weight, CompressedWeight):  # tensor cores would round x
             values, scale, products = weight.values, weight.scale, "scalar"
-        y = self._empty(self.kernels.check_linear(x, values, bias))
-        size = self.kernels.linear_workspace(
-            x.shape, values.shape, dtype=str(values.dtype), products=products
-        )
+            dtype = np.dtype(_DTYPES[weight.precision]).name
+        y = self._empty(self.kernels.check_linear(x, values, bias, dtype=dtype))
+        size = self.kernels.linear_workspace(x.shape, values.shape, dtype=dtype, products=products)
         self._launch_with_scratch(
             "linear", x, values, scale, bias, y, relu=relu, products=products, bytes=size
         )
@@ -385,15 +326,6 @@ class CudaOps:
 
     # -- shared parts ----------------------------------------------------------------------------
 
-    def _empty(self, shape: tuple[int, ...]) -> Array:
-        return self.memory.empty(shape, np.float32)
-
-    def _launch(self, op: str, *arguments: Any, **parameters: Any) -> None:
-        """Calls a kernel's function on the current stream."""
-        with self.memory.device():
-            stream = self.memory.current_stream()
-            getattr(self.kernels, op)(*arguments, **parameters, stream=stream)
-
     def _launch_with_scratch(
         self, op: str, *arguments: Any, bytes: int, products: str | None = None, **parameters: Any
     ) -> None:
@@ -411,27 +343,8 @@ class CudaOps:
         )
         return size
 
-    def _nhwc(self, x: Array) -> Array:
-        """(N, C, H, W) as (N, H, W, C), or (K, C, R, S) as (K, R, S, C)."""
-        n, c, h, w = x.shape
-        y = self._empty((n, h, w, c))
-        self._launch("nchw_to_nhwc", x, y)
-        return y
-
-    def _nchw(self, x: Array) -> Array:
-        n, h, w, c = x.shape
-        y = self._empty((n, c, h, w))
-        self._launch("nhwc_to_nchw", x, y)
-        return y
-
     def _to_int8(self, weight: Array, values: Array) -> Array:
         """Fills ``values``; gives the scale of each row."""
         scale = self._empty((weight.shape[0],))
         self._launch("to_int8", weight, values, scale)
         return scale
-
-    def _copy(self, x: Array, to: Array, factor: float = 1.0) -> None:
-        """Copies float32 values: matrices whose rows may lie apart, or arrays that lie together."""
-        if x.flags.c_contiguous and to.flags.c_contiguous:
-            x, to = x.reshape(1, -1), to.reshape(1, -1)
-        self._launch("copy_rows", x, to, factor=factor)
