@@ -92,7 +92,6 @@ def test_any_object_with_the_interface_will_do(kernels: Any) -> None:
         {"shape": (-3,)},
         {"typestr": 7},
         {"typestr": ""},
-        {"typestr": "<f"},
         {"data": None},
         {"data": (1,)},
         {"data": (-1, False)},

@@ -3,16 +3,20 @@
     python tools/ptx_report.py                        # sm_80 and sm_90, every file of csrc/cuda
     python tools/ptx_report.py --arch 75 --arch 120 csrc/cuda/conv_gather_half.cu
 
-Fails if a kernel spills registers to memory.  Shared memory that a launch asks for is not in it.
+Fails if a kernel spills registers to memory, or nvcc warns.  Shared memory that a launch asks for is not
+in it.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,10 +80,11 @@ def _number(pattern: str, text: str) -> int:
 def compiled(source: Path, architecture: str, nvcc: str) -> str:
     """nvcc's and ptxas's words on compiling ``source``."""
     command = [nvcc, "-std=c++17", "-O3", f"-arch=sm_{architecture}", f"-I{ROOT / 'csrc'}"]
+    command += ["-Werror=all-warnings", "-Xcompiler=-Wall,-Wextra"]
     command += ["-Xptxas", "-v", "-cubin", "-o", "/dev/null", str(source)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        sys.exit(f"{source} does not compile for sm_{architecture}:\n{result.stderr}")
+        raise SystemExit(f"{source} does not compile for sm_{architecture}:\n{result.stderr}")
     return result.stderr
 
 
@@ -99,8 +104,10 @@ def main() -> None:
         print(
             f"sm_{architecture}\n{'registers':>9} {'shared':>7} {'stack':>6} {'spills':>6}  kernel"
         )
-        for source in sources:
-            for kernel in kernels_of(compiled(source, architecture, options.nvcc)):
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            logs = pool.map(compiled, sources, repeat(architecture), repeat(options.nvcc))
+        for log in logs:
+            for kernel in kernels_of(log):
                 mark = "  SPILLS" if kernel.spilled else ""
                 spilling += kernel.spilled > 0
                 print(

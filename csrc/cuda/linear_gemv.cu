@@ -13,6 +13,8 @@
 //
 // Where the next layer's kernel starts early, its first weights go to L2 while this one ends.
 
+#include <algorithm>
+
 #include "cuda/device.cuh"
 #include "cuda/grid.h"
 #include "cuda/linear_kernels.h"
@@ -85,12 +87,13 @@ struct Piece<Weight, true> {
   }
 };
 
+// Blocks that a multiprocessor has registers for: the sums of eight items take them all.
+constexpr int blocks_of(int batch) { return batch == 1 ? 4 : batch == 2 ? 3 : batch <= 4 ? 2 : 1; }
+
 // Grid: (tiles of kRows rows, slices).  batch <= kBatch; rows beyond the batch or the weight are
 // the last one once more, and not stored.
 template <class Weight, int kBatch, int kRows, int kUnroll, bool kVector>
-__global__ void __launch_bounds__(kThreads, kBatch == 1   ? 4
-                                            : kBatch == 2 ? 3
-                                                          : 2) gemv(const LinearArguments a) {
+__global__ void __launch_bounds__(kThreads, blocks_of(kBatch)) gemv(const LinearArguments a) {
   using P = Piece<Weight, kVector>;
   constexpr int kSums = kRows * kBatch;
   GOTURN_SHARED(float, warps, kThreads / kWarp * kSums);
@@ -222,7 +225,9 @@ void launch_batch(const LinearArguments& a, bool vectors, Stream stream) {
   if (!vectors) {
     start(gemv<Weight, kBatch, 1, kLoads, false>, 1, 1);
   } else if (single_rows(a, kType<Weight>, vectors)) {
-    start(gemv < Weight, kBatch, 1, kBatch < 8 ? kLoads / 2 : 2, true >, 1, kPiece);
+    // As many pieces at once as their values and the items' fit the registers with.
+    constexpr int kUnroll = std::clamp(32 / kBatch * 4 / kPiece, 1, kLoads / 2);
+    start(gemv<Weight, kBatch, 1, kUnroll, true>, 1, kPiece);
   } else {
     start(gemv<Weight, kBatch, kRows, kLoads / kRows, true>, kRows, kPiece);
   }

@@ -198,9 +198,12 @@ class CudaOps(CudaArrays):
     ) -> Array:
         values: Any = weight
         scale, products, dtype = None, self.products, "float32"
-        if isinstance(weight, CompressedWeight):  # tensor cores would round x
-            values, scale, products = weight.values, weight.scale, "scalar"
+        if isinstance(weight, CompressedWeight):
+            values, scale = weight.values, weight.scale
             dtype = np.dtype(_DTYPES[weight.precision]).name
+            # Tensor cores would round x, but for int8, with which it is split.
+            exact = weight.precision == "int8" and products != "scalar"
+            products = "half" if exact else "scalar"
         y = self._empty(self.kernels.check_linear(x, values, bias, dtype=dtype))
         size = self.kernels.linear_workspace(x.shape, values.shape, dtype=dtype, products=products)
         self._launch_with_scratch(
