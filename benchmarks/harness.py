@@ -234,6 +234,11 @@ def percentile(values: Sequence[float], percent: int) -> float:
     return sorted(values)[max(rank, 1) - 1]
 
 
+def digits(value: float) -> str:
+    """Milliseconds for a table: three digits of short times."""
+    return f"{value:.3f}" if value < 1 else f"{value:.1f}"
+
+
 def markdown(runs: Sequence[Mapping[str, Any]], step: str) -> str:
     """The results as a table for a document; ``step`` says what was timed."""
     first = runs[0]["rows"][0]["peer"]
@@ -245,8 +250,9 @@ def markdown(runs: Sequence[Mapping[str, Any]], step: str) -> str:
     for run in runs:
         for row in run["rows"]:
             lines.append(
-                f"| {run['threads']} | {row['peer']} | {row['median_ms']:.1f} | {row['min_ms']:.1f} "
-                f"| {row['p90_ms']:.1f} | {row['ratio']:.2f} | {row['floor_ms']:.1f} "
+                f"| {run['threads']} | {row['peer']} | {digits(row['median_ms'])} "
+                f"| {digits(row['min_ms'])} | {digits(row['p90_ms'])} | {row['ratio']:.2f} "
+                f"| {digits(row['floor_ms'])} "
                 f"| {row['over_floor']:.2f} | {row['load_s']:.2f} | {row['first_step_ms']:.0f} "
                 f"| {row['rss_loaded_mib']:.0f} | {row['rss_first_step_mib']:.0f} "
                 f"| {row['rss_peak_mib']:.0f} | {row['steps']} |"

@@ -43,6 +43,7 @@ class Goturn(_TrackerPeer):
 
     Args:
         tracker: its options: device, precision, ahead.
+        objects: above 1, a ``goturn.MultiTracker`` of so many, all at the same place.
         pause_ms: how long to wait for each frame, milliseconds, which is not timed.
     """
 
@@ -55,6 +56,7 @@ class Goturn(_TrackerPeer):
         box: Sequence[int],
         *,
         pause_ms: float = 0,
+        objects: int = 1,
     ) -> None:
         super().__init__(frames, box)
         import goturn
@@ -63,18 +65,49 @@ class Goturn(_TrackerPeer):
 
         if "cv2" in sys.modules:
             sys.modules["cv2"].setNumThreads(threads)
-        self._make: Callable[[], Any] = partial(goturn.Tracker, weights, **tracker)
+        self._objects = objects
+        kind = goturn.Tracker if objects == 1 else goturn.MultiTracker
+        self._make: Callable[[], Any] = partial(kind, weights, **tracker)
         self._tracker: Any = None
 
     def load(self) -> None:
         self._tracker = self._make()
-        self._tracker.init(next(self._next), self._start)
+        frame = next(self._next)
+        if self._objects == 1:
+            self._tracker.init(frame, self._start)
+        for _ in range(self._objects if self._objects > 1 else 0):
+            self._tracker.add(frame, self._start)
 
     def rest(self) -> None:
         time.sleep(self._pause)
 
     def step(self) -> None:
-        self._box = self._tracker.update(next(self._next))
+        found = self._tracker.update(next(self._next))
+        self._box = found if self._objects == 1 else found[self._objects - 1]
+
+
+class TwoTrackers(Goturn):
+    """A frame for each of two trackers of one network: ``together`` in two threads, or in turn."""
+
+    def __init__(self, together: bool, **options: Any) -> None:
+        super().__init__(**options)
+        from concurrent.futures import ThreadPoolExecutor
+
+        self._run = ThreadPoolExecutor(2).map if together else map
+
+    def load(self) -> None:
+        super().load()
+        import goturn
+
+        self._trackers = [self._tracker, goturn.Tracker(self._tracker.network)]
+        self._trackers[1].init(next(self._next), self._start)
+
+    def step(self) -> None:
+        frames = [next(self._next), next(self._next)]
+        found = list(
+            self._run(lambda tracker, frame: tracker.update(frame), self._trackers, frames)
+        )
+        self._box = found[0]
 
 
 class OpenCV(_TrackerPeer):

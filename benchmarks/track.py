@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
-import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
+import command
+from command import add_options, run, whole_numbers
 from goturn.architecture import Architecture, goturn
 from goturn.weights import Weights, save, save_caffemodel
-from harness import HERE, Peer, machine_lines, markdown, measure, write_result
-from machine import FLAGS, Probe, Work, commit, describe, now
+from harness import HERE, Peer
+from machine import Work
 
 SEED = 20160916
 FRAMES, HEIGHT, WIDTH = 8, 480, 640
@@ -37,8 +36,8 @@ FC8_BIAS = (2.5001, 2.5001, 7.4999, 7.4999)
 WEIGHT_BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
 
 
-def work(architecture: Architecture, precision: str = "fp32") -> Work:
-    """One frame: every parameter read once; the multiply-adds of both towers and the head."""
+def work(architecture: Architecture, precision: str = "fp32", objects: int = 1) -> Work:
+    """One frame: every parameter read once; each object's multiply-adds, both towers and the head."""
     shapes, outputs = architecture.parameter_shapes(), architecture.tower_shapes()
     macs = 0
     for conv in architecture.convs:
@@ -48,7 +47,7 @@ def work(architecture: Architecture, precision: str = "fp32") -> Work:
         macs += math.prod(shapes[f"{linear.name}/weight"])
     saved = 4 - WEIGHT_BYTES[precision]
     reduced = sum(math.prod(shapes[f"{fc.name}/weight"]) for fc in architecture.head[:-1])
-    return Work(bytes=4 * architecture.parameter_count - saved * reduced, flops=2 * macs)
+    return Work(bytes=4 * architecture.parameter_count - saved * reduced, flops=2 * macs * objects)
 
 
 def standing_still(architecture: Architecture) -> Weights:
@@ -83,12 +82,14 @@ ENGINES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "openvino-int8": ("OpenVINO, int8 fc weights, network only", "OpenVINO", {"int8": True}),
     "torch": ("PyTorch fp32, network only", "Torch", {}),
 }
-#: Rows of our own tracker: name, and the options of ``goturn.Tracker``.
+#: Rows of our own tracker: name, and the options of ``goturn.Tracker``; or of so many ``objects``.
 OURS: dict[str, dict[str, Any]] = {
     "reference": {"device": "reference"},
     "cpu": {"device": "cpu"},
     "cpu-bf16": {"device": "cpu", "precision": "bf16"},
     "cpu-int8": {"device": "cpu", "precision": "int8"},
+    "cpu-16": {"device": "cpu", "objects": 16},
+    "cpu-int8-16": {"device": "cpu", "precision": "int8", "objects": 16},
     "cpu-ahead": {"device": "cpu", "ahead": True},
     "cpu-int8-ahead": {"device": "cpu", "precision": "int8", "ahead": True},
 }
@@ -129,30 +130,15 @@ def make_peers(
             peer = Peer("cv2.TrackerGOTURN", HERE / "peers.py", "OpenCV", cost, interpreter=opencv)
             peers.append(replace(peer, options={**options, **common}, files=(theirs,)))
         else:
-            how = OURS[name]
-            options = {"weights": str(ours), "tracker": how}
+            how = dict(OURS[name])
+            objects = how.pop("objects", 1)
+            options = {"weights": str(ours), "tracker": how, "objects": objects}
             if how.get("ahead"):
                 options["pause_ms"] = PAUSE_MS
-            own = work(architecture, how.get("precision", "fp32"))
+            own = work(architecture, how.get("precision", "fp32"), objects)
             peer = Peer(f"goturn {name.replace('-', ' ')}", HERE / "peers.py", "Goturn", own)
             peers.append(replace(peer, options={**options, **common}, files=(ours,)))
     return peers
-
-
-def command_line(arguments: Sequence[str]) -> str:
-    """The command as it can be given elsewhere: absolute paths by their last part alone."""
-    return shlex.join(
-        ["python", "benchmarks/track.py"]
-        + [Path(a).name if Path(a).is_absolute() else a for a in arguments]
-    )
-
-
-def whole_numbers(text: str) -> tuple[int, ...]:
-    """The numbers in ``text``, which separates them by commas."""
-    numbers = tuple(int(part) for part in text.split(","))
-    if min(numbers) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be whole numbers of at least 1")
-    return numbers
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -173,14 +159,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="rows to run, the first is what the others are compared with: "
         f"{', '.join(NAMES)} (default: %(default)s)",
     )
-    parser.add_argument(
-        "--threads", type=whole_numbers, default=(1, 2), metavar="N,...", help="cores"
-    )
-    parser.add_argument("--rounds", type=int, default=12, metavar="N")
-    parser.add_argument(
-        "--starts", type=int, default=3, metavar="N", help="times each peer is loaded anew"
-    )
-    parser.add_argument("--steps", type=int, default=5, metavar="N", help="timed frames a turn")
+    add_options(parser, threads=(1, 2), rounds=12, steps=5)
     parser.add_argument(
         "--widths",
         type=whole_numbers,
@@ -188,7 +167,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="N,...",
         help="of the hidden fc layers (default: the paper's 4096,4096,4096)",
     )
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="where the result goes")
     options = parser.parse_args(arguments)
     options.peers = options.peers.split(",")
     unknown = set(options.peers) - set(NAMES)
@@ -205,50 +183,22 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> int:
     options = parse(arguments)
-    started = now()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        print("writing weights, compiling the probe", file=sys.stderr)
-        peers = make_peers(
+    return run(
+        "track",
+        arguments,
+        options,
+        lambda folder: make_peers(
             options.peers, options.widths, options.opencv4_python, options.engines_python, folder
-        )
-        probe = Probe(folder)
-        runs = [
-            measure(
-                peers,
-                threads=threads,
-                starts=options.starts,
-                rounds=options.rounds,
-                steps=options.steps,
-                probe=probe,
-                report=lambda line: print(line, file=sys.stderr),
-            )
-            for threads in options.threads
-        ]
-    result = {
-        "benchmark": "track",
-        "command": command_line(arguments),
-        **commit(),
-        "started": started,
-        "ended": now(),
-        "machine": describe(),
-        "probe_flags": FLAGS,
-        "frame": [WIDTH, HEIGHT],
-        "box": BOX,
-        "widths": options.widths,
-        "parameters": goturn(options.widths).parameter_count,
-        "runs": runs,
-    }
-    if options.output is not None:
-        write_result(options.output, result)
-        print(f"written: {options.output}", file=sys.stderr)
-    print(machine_lines(runs), end="\n\n")
-    print(markdown(runs, "frame"))
-    return 0
+        ),
+        {
+            "frame": [WIDTH, HEIGHT],
+            "box": BOX,
+            "widths": options.widths,
+            "parameters": goturn(options.widths).parameter_count,
+        },
+        step="frame",
+    )
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (RuntimeError, ValueError) as failure:
-        sys.exit(f"error: {failure}")
+    command.main(main)

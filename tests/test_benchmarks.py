@@ -15,10 +15,15 @@ from networks import tiny
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
+import civil
+import command
+import crop
+import everything
 import harness
 import machine
 import peers as tracker_peers
 import track
+import train
 import worker
 
 STUB = '''
@@ -208,7 +213,7 @@ def test_the_benchmarked_tracker_stays_where_it_is(tmp_path, monkeypatch):
 
 def test_one_command_gives_a_result_file_and_a_table(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(track, "goturn", lambda widths: tiny())
-    monkeypatch.setattr(track, "Probe", lambda folder: lambda threads: PROBE)
+    monkeypatch.setattr(command, "Probe", lambda folder: lambda threads: PROBE)
     output = tmp_path / "results" / "try.json"
     arguments = [
         "--peers",
@@ -254,6 +259,82 @@ def test_the_command_says_what_is_wrong(arguments, message, capsys):
         track.parse(arguments)
     assert exit_info.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def small(monkeypatch, *arguments: str) -> list[str]:
+    """Arguments for a short run without the probe's minute."""
+    monkeypatch.setattr(command, "Probe", lambda folder: lambda threads: PROBE)
+    return [*arguments, "--threads", "1", "--starts", "1", "--rounds", "1", "--steps", "2"]
+
+
+def test_crops_against_opencv(monkeypatch, capsys):
+    assert crop.main(small(monkeypatch)) == 0
+    lines = capsys.readouterr().out.splitlines()[-3:]
+    assert [line.split(" | ")[1] for line in lines] == [
+        "goturn cpu",
+        "cv2.copyMakeBorder + resize",
+        "cv2 resize + planes",
+    ]
+
+
+def test_a_training_step(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "goturn", lambda widths: tiny())
+    output = tmp_path / "try.json"
+    assert train.main(small(monkeypatch, "--batch", "3", "--output", str(output))) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("| 1 | goturn cpu |")
+    assert json.loads(output.read_text())["batch"] == 3
+
+
+def test_the_work_of_a_training_step():
+    """All weights forward and for their gradients, all but fc6's for dx; 16 bytes a weight to update."""
+    architecture = goturn()
+    fcs = [(18432, 4096), (4096, 4096), (4096, 4096), (4096, 4)]
+    sizes = [a * b for a, b in fcs]
+    macs = track.work(architecture).flops // 2 - sum(sizes) + 3 * sum(sizes) - sizes[0]
+    work = train.work(architecture, 50)
+    assert work.flops == 2 * 50 * macs
+    convs = (
+        architecture.parameter_count
+        - sum(sizes)
+        - sum(a for name, (a, *rest) in architecture.parameter_shapes().items() if not rest)
+    )
+    assert work.bytes == 4 * (convs + sum(sizes) + sum(sizes[1:]) + 4 * sum(sizes))
+
+
+def test_beside_a_busy_process(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(track, "goturn", lambda widths: tiny())
+    output = tmp_path / "try.json"
+    assert civil.main(small(monkeypatch, "--output", str(output))) == 0
+    (run,) = json.loads(output.read_text())["runs"]
+    assert [row["peer"] for row in run["beside_a_busy_process"]] == [
+        "goturn cpu",
+        "goturn cpu int8",
+    ]
+    assert all(row["times_alone"] > 0 for row in run["beside_a_busy_process"])
+    names = [row["peer"] for row in run["rows"]]
+    assert names == [f"goturn cpu int8, {how}" for how in ("one after the other", "in two threads")]
+    assert "| goturn cpu int8, in two threads |" in capsys.readouterr().out
+
+
+def test_many_objects_are_one_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(track, "goturn", lambda widths: tiny())
+    (peer,) = track.make_peers(["cpu-16"], (16,), "", "", tmp_path)
+    assert peer.work.bytes == track.work(tiny()).bytes
+    assert peer.work.flops == 16 * track.work(tiny()).flops
+    commands = worker.Commands(str(peer.file), peer.entry, {**peer.options, "threads": 1})
+    commands.open()
+    commands.load([])
+    assert len(commands.turn(warm_up=0, steps=1)["ms"]) == 1
+    assert len(commands._peer._tracker) == 16
+
+
+def test_one_command_names_every_other():
+    given = ["--opencv4-python", "a", "--engines-python", "b", "--output", "c", "--name", "d"]
+    lines = everything.commands(everything.parse(given))
+    modules = {"track.py": track, "crop.py": crop, "train.py": train, "civil.py": civil}
+    assert {line[0] for line in lines} == set(modules)
+    for name, *arguments in lines:
+        assert modules[name].parse(arguments).output.parent.name == "c"
 
 
 def test_reduced_weights_are_counted_as_the_bytes_they_take():

@@ -198,3 +198,53 @@ def test_full_size_network_runs_at_narrow_width():
     units = network.forward(crops(1, 227), crops(1, 227)).units
     assert units.shape == (1, 4)
     assert np.isfinite(units).all()
+
+
+@pytest.mark.parametrize("device", ["reference", "cpu"])
+@pytest.mark.parametrize("owners", [None, [0, 0, 1]])
+def test_a_frozen_forward_is_the_same_but_for_its_memory(device, owners):
+    network = Network(lively(tiny(shared_towers=False)), device)
+    searches = crops(3, 35, 2)
+    targets = crops(3 if owners is None else 2, 35, 1)
+    rows = None if owners is None else np.array(owners)
+    whole = network.forward(targets, searches, owners=rows, dropout_key=3)
+    frozen = network.forward(targets, searches, owners=rows, dropout_key=3, frozen=True)
+    assert frozen.towers == {}
+    np.testing.assert_allclose(frozen.units, whole.units, rtol=2e-5, atol=2e-5)
+    d_units = crops(1, 2, 5).ravel()[:12].reshape(3, 4)
+    want = network.backward(whole, d_units, towers=False)
+    got = network.backward(frozen, d_units, towers=False)
+    assert got.keys() == want.keys()
+    for name, gradient in want.items():
+        np.testing.assert_allclose(got[name], gradient, rtol=1e-4, atol=1e-4, err_msg=name)
+    with pytest.raises(ValueError, match=r"kept nothing of its frozen towers; pass towers=False"):
+        network.backward(frozen, d_units)
+
+
+@pytest.mark.parametrize("device", ["reference", "cpu"])
+def test_an_update_in_one_pass_equals_gradient_then_update(device):
+    rates = {"rate": 0.01, "momentum": 0.9, "decay": 0.1}
+    networks = [Network(lively(tiny()), device) for _ in range(2)]
+    fcs = [f"{layer.name}/weight" for layer in networks[0].architecture.head]
+    velocities = [{name: np.zeros_like(n.parameters[name]) for name in fcs} for n in networks]
+    apart, fused = networks
+    for step in range(3):  # with a velocity from the step before
+        searches, targets = crops(3, 35, 2 * step), crops(3, 35, 2 * step + 1)
+        d_units = np.ones((3, 4), np.float32)
+        forward = apart.forward(targets, searches, frozen=True)
+        gradients = apart.backward(forward, d_units, towers=False)
+        for name in fcs:
+            apart.ops.sgd_update(
+                apart.parameters[name], gradients[name], velocities[0][name], **rates
+            )
+
+        def update(name, dy, x):
+            fused.ops.linear_sgd_update(dy, x, fused.parameters[name], velocities[1][name], **rates)
+
+        forward = fused.forward(targets, searches, frozen=True)
+        left = fused.backward(forward, d_units, towers=False, update=update)
+        assert left.keys() == {name for name in gradients if name.endswith("/bias")}
+    for name in fcs:
+        np.testing.assert_allclose(
+            fused.parameters[name], apart.parameters[name], rtol=1e-4, atol=1e-5
+        )

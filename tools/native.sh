@@ -24,7 +24,7 @@ import sys
 sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in type(f).__module__]
 PYTHON
   export PYTHONPATH="$work/site" PYTHONDONTWRITEBYTECODE=1
-  libraries=
+  libraries= launcher=
 }
 
 # The same with g++ and the address and undefined-behaviour sanitizers.
@@ -40,13 +40,25 @@ build_sanitized_modules() {
   libraries="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)"
 }
 
+# The same with g++ and the thread sanitizer.
+build_thread_sanitized_modules() {
+  build_modules -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_COMPILER=g++ \
+    -DCMAKE_CXX_FLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=thread" "$@"
+  # Some tests fork from a process with threads.  NumPy's BLAS has ways to wait for its threads that the
+  # sanitizer does not see.  On some systems the sanitizer needs memory to be where it expects it.
+  export TSAN_OPTIONS=die_after_fork=0:halt_on_error=1:exitcode=66
+  export OPENBLAS_NUM_THREADS=1
+  libraries=$(g++ -print-file-name=libtsan.so)
+  if setarch -R true 2>/dev/null; then launcher="setarch -R"; fi
+}
+
 # Runs pytest with what was built; arguments are pytest's.
 run_tests() {
   cd "$root"
-  LD_PRELOAD="$libraries" "$python" -c "
+  LD_PRELOAD="$libraries" $launcher "$python" -c "
 import sys
 from goturn import _cpu
 sys.exit(None if _cpu.__file__.startswith('$work/') else 'another goturn is imported: ' + _cpu.__file__)
 "
-  LD_PRELOAD="$libraries" "$python" -m pytest -q --capture=sys -p no:cacheprovider "$@"
+  LD_PRELOAD="$libraries" $launcher "$python" -m pytest -q --capture=sys -p no:cacheprovider "$@"
 }

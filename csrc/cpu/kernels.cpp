@@ -11,6 +11,9 @@ extern const Kernels kPortableKernels;
 #if defined(__x86_64__)
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
+#if defined(GOTURN_AVX512_BF16)
+extern const Kernels kAvx512Bf16Kernels;
+#endif
 #endif
 
 namespace {
@@ -26,7 +29,12 @@ const Kernels& choose() {
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
   const Choice choices[] = {
-      {&kAvx512Kernels, avx512}, {&kAvx2Kernels, avx2}, {&kPortableKernels, true}};
+#if defined(GOTURN_AVX512_BF16)
+      {&kAvx512Bf16Kernels, avx512 && __builtin_cpu_supports("avx512bf16")},
+#endif
+      {&kAvx512Kernels, avx512},
+      {&kAvx2Kernels, avx2},
+      {&kPortableKernels, true}};
 #else
   const Choice choices[] = {{&kPortableKernels, true}};
 #endif
@@ -40,8 +48,11 @@ const Kernels& choose() {
                                ", which this processor does not have; unset it");
     }
   }
-  throw std::runtime_error(std::string("GOTURN_CPU_ISA must be avx512, avx2 or portable; got ") +
-                           wanted);
+  std::string names;
+  for (const Choice& choice : choices) {
+    names += (names.empty() ? "" : ", ") + std::string(choice.kernels->name);
+  }
+  throw std::runtime_error("GOTURN_CPU_ISA must be one of " + names + "; got " + wanted);
 }
 
 }  // namespace

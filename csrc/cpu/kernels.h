@@ -1,7 +1,8 @@
 // The inner loops, once for each instruction set, chosen when the process starts.
 //
-// kernels.inc is the one source; kernels_portable.cpp, kernels_avx2.cpp and kernels_avx512.cpp
-// compile it with different vector lengths.  Everything around these loops is ordinary code.
+// kernels.inc is the one source; kernels_portable.cpp, kernels_avx2.cpp, kernels_avx512.cpp and
+// kernels_avx512_bf16.cpp compile it with different vector lengths and instructions.  Everything
+// around these loops is ordinary code.
 #pragma once
 
 #include <cstdint>
@@ -23,18 +24,30 @@ inline constexpr int kMaxDotBatch = 16;
 
 struct Kernels {
   const char* name;
-  // A convolution tile is `tile_pixels` output pixels of `tile_channels` output channels.
+  // A convolution tile is up to `tile_pixels` output pixels of `tile_channels` output channels.
   int tile_pixels;
   int tile_channels;
   int lanes;  // floats in a vector
 
   // sum(p, c) = bias[c] + sum over runs r, k: input[p][r.offset + k] * weight[.., c], then ReLU
   // where asked for.
-  //   inputs   (tile_pixels) pointers
+  //   inputs   (pixels) pointers, 1 to tile_pixels
   //   weight   (sum of the runs' lengths, tile_channels), 64-byte aligned
-  //   outputs  (tile_pixels) pointers to tile_channels floats each: written
-  void (*conv_tile)(const float* const* inputs, const float* weight, const Run* runs,
+  //   outputs  (pixels) pointers to tile_channels floats each: written
+  void (*conv_tile)(int pixels, const float* const* inputs, const float* weight, const Run* runs,
                     std::int64_t run_count, const float* bias, bool relu, float* const* outputs);
+
+  // conv_tile on bfloat16 values as bits, the sums in single precision, the results rounded to the
+  // nearest, ties to even; null where the processor has no instruction for it.  The products are
+  // taken in pairs: of a run of odd length, the value behind it is read, and times a weight of
+  // zero.
+  //   weight   for each run (half its length rounded up, tile_channels, 2), 64-byte aligned
+  void (*conv_tile_bf16)(int pixels, const std::uint16_t* const* inputs,
+                         const std::uint16_t* weight, const Run* runs, std::int64_t run_count,
+                         const float* bias, bool relu, std::uint16_t* const* outputs);
+
+  // The nearest bfloat16 of each of `count` values, ties to even; null as conv_tile_bf16.
+  void (*to_bf16)(std::int64_t count, const float* from, std::uint16_t* to);
 
   // y[n * y_stride + m] = sum over k: x[n][k] * weight[m * weight_stride + k], for `rows` <=
   // kMaxDotRows rows m and `batch` <= kMaxDotBatch rows n, in single precision, whatever the
@@ -48,12 +61,25 @@ struct Kernels {
   // maximum[i] = the largest of sources[s][i] over `count` sources, for i of [0, length).
   void (*max_of)(const float* const* sources, std::int64_t count, std::int64_t length,
                  float* maximum);
+  void (*max_of_bf16)(const std::uint16_t* const* sources, std::int64_t count, std::int64_t length,
+                      float* maximum);
 
   // Local response normalisation of one pixel's channels: y[c] = x[c] * scale(c) ^ -beta with
   // scale(c) = k + alpha_over_size * (sum of x^2 over `size` channels about c).  x must be
   // readable, and zero, for size / 2 values on both sides.
   void (*lrn)(const float* x, std::int64_t channels, std::int64_t size, float alpha_over_size,
               float beta, float k, float* y);
+
+  // Winograd's F(2 x 2, 3 x 3): 4 x 4 pixels, row by row, to the 16 values that are multiplied, and
+  // the 16 products, summed over the input's channels, to 2 x 2 pixels, plus bias, then ReLU where
+  // asked for.
+  //   pixels  (16) and (4) pointers to `channels` floats each; of the latter null where not wanted
+  //   to      (16) of `channels` floats, to_stride apart: written
+  //   from    (16) of `channels` floats rounded up to `lanes`, from_stride apart; bias likewise
+  void (*winograd_input)(const float* const* pixels, std::int64_t channels, float* to,
+                         std::int64_t to_stride);
+  void (*winograd_output)(const float* from, std::int64_t from_stride, std::int64_t channels,
+                          const float* bias, bool relu, float* const* pixels);
 
   // c(m, n) = sum over k of [0, depth): a[k * tile_pixels + m] * b[k * tile_channels + n], for
   // `rows` <= tile_pixels rows m and tile_channels columns n; added to c where `add`.
@@ -65,8 +91,8 @@ struct Kernels {
               float* weight, float* velocity);
 };
 
-// The kernels for this processor, or those that GOTURN_CPU_ISA names ("portable", "avx2",
-// "avx512"); throws std::runtime_error if it names some that this processor cannot run.
+// The kernels for this processor, or those that GOTURN_CPU_ISA names ("portable", "avx2", "avx512",
+// "avx512_bf16"); throws std::runtime_error if it names some that this processor cannot run.
 const Kernels& kernels();
 
 }  // namespace goturn::cpu

@@ -199,6 +199,8 @@ void parallel_for(std::int64_t count, const std::function<void(std::int64_t)>& b
   pool->run(job);
 }
 
+std::mutex& fork_safe_mutex() { return shared().mutex; }
+
 int thread_count() {
   Shared& own = shared();
   const std::lock_guard<std::mutex> lock(own.mutex);

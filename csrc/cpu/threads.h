@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <mutex>
 
 namespace goturn::cpu {
 
@@ -21,5 +22,9 @@ int thread_count();
 
 // Sets thread_count(), 1 to 256; waits for running calls to finish.
 void set_thread_count(int count);
+
+// A lock for anything of this module that a moment will do for, never around a call of the above.
+// Fork waits for it, so that a child does not find it held by a thread that it does not have.
+std::mutex& fork_safe_mutex();
 
 }  // namespace goturn::cpu

@@ -1,17 +1,23 @@
 // The towers: 2.66 GFLOP a frame for two crops, three quarters of a frame's arithmetic.
 //
 // Activations are (H, W, C), in which a pixel's channels lie together for convolution, pooling and
-// normalisation alike.  Borders are zeros around the images, written once.
+// normalisation alike.  Borders are zeros around the images, written once.  Between the layers
+// values are floats or bfloat16; within one, sums and normalisation are in single precision.
 
 #include "cpu/tower.h"
 
 #include <algorithm>
+#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
+#include <utility>
 
+#include "cpu/bf16.h"
 #include "cpu/buffer.h"
 #include "cpu/conv2d_packed.h"
+#include "cpu/conv2d_winograd.h"
 #include "cpu/threads.h"
 
 namespace goturn::cpu {
@@ -20,39 +26,70 @@ namespace {
 // Images that pass through the layers together: their activations should stay in the cache.
 constexpr std::int64_t kBatch = 4;
 
-}  // namespace
+// What differs between the numbers that activations are kept in.
+auto max_of(const Kernels& k, float) { return k.max_of; }
+auto max_of(const Kernels& k, std::uint16_t) { return k.max_of_bf16; }
 
-struct Tower::Layer {
-  TowerLayer given;
-  Image in;
-  Image out;
-  bool lrn_follows = false;  // a pool that normalises as it goes; `lrn` says how
-  TowerLayer lrn;
-  std::optional<PackedConv> conv;
+void store(const Kernels&, std::int64_t count, const float* from, float* to) {
+  std::copy_n(from, count, to);
+}
+void store(const Kernels& k, std::int64_t count, const float* from, std::uint16_t* to) {
+  k.to_bf16(count, from, to);
+}
 
-  void pack();
-  void pool_or_normalise(const Kernels& k, const float* input, float* output,
-                         std::int64_t images) const;
-};
-
-struct Tower::Workspace {
-  // The input and each layer's output, kBatch images each, borders zero.
-  std::vector<Floats> activations;
-};
-
-namespace {
+float number(float value) { return value; }
+float number(std::uint16_t value) { return float_of(value); }
 
 void check(bool fits, const std::string& what) {
   if (!fits) throw std::invalid_argument("tower: " + what);
 }
 
-}  // namespace
+template <class Value>
+struct Layer {
+  TowerLayer given;
+  Image in;
+  Image out;
+  bool lrn_follows = false;  // a pool that normalises as it goes; `lrn` says how
+  TowerLayer lrn;
+  std::optional<PackedConv<Value>> conv;
+  std::optional<WinogradConv> winograd;  // instead of conv, on floats
 
-Tower::Tower(const std::vector<TowerLayer>& layers, std::int64_t side) : side_(side) {
+  void pack();
+  void pool_or_normalise(const Value* input, Value* output, std::int64_t images) const;
+};
+
+template <class Value>
+struct Workspace {
+  // The input and each layer's output, kBatch images each, borders zero, and a value behind them.
+  std::vector<Buffer<Value>> activations;
+  Floats scratch;  // of the layers by Winograd
+};
+
+template <class Value>
+class TowerOf : public Tower {
+ public:
+  TowerOf(const std::vector<TowerLayer>& layers, std::int64_t side);
+
+  std::int64_t side() const override { return side_; }
+  std::int64_t features() const override;
+  void run(const float* crops, std::int64_t count, float* features) const override;
+
+ private:
+  std::unique_ptr<Workspace<Value>> take_workspace() const;
+  void read(const float* crops, std::int64_t images, Value* input) const;
+  void write(const Value* output, std::int64_t images, float* features) const;
+
+  std::int64_t side_;
+  std::vector<Layer<Value>> layers_;
+  mutable std::vector<std::unique_ptr<Workspace<Value>>> idle_;  // under fork_safe_mutex()
+};
+
+template <class Value>
+TowerOf<Value>::TowerOf(const std::vector<TowerLayer>& layers, std::int64_t side) : side_(side) {
   check(!layers.empty() && side >= 1 && side <= 4096, "it needs layers and an input side to 4096");
   Image image{side, side, 3, 0};
   for (const TowerLayer& given : layers) {
-    Layer layer;
+    Layer<Value> layer;
     layer.given = given;
     layer.in = image;
     layer.out = image;
@@ -84,48 +121,53 @@ Tower::Tower(const std::vector<TowerLayer>& layers, std::int64_t side) : side_(s
     layers_.push_back(std::move(layer));
   }
   for (std::size_t index = 0; index < layers_.size(); ++index) {
-    Layer& layer = layers_[index];
+    Layer<Value>& layer = layers_[index];
     layer.in.pad = layer.given.kind == LayerKind::kConv ? layer.given.pad : 0;
     if (index > 0) layers_[index - 1].out.pad = layer.in.pad;
   }
-  for (Layer& layer : layers_) {
+  for (Layer<Value>& layer : layers_) {
     if (layer.given.kind == LayerKind::kConv) layer.pack();
   }
 }
 
-Tower::~Tower() = default;
-
-std::int64_t Tower::features() const {
+template <class Value>
+std::int64_t TowerOf<Value>::features() const {
   const Image& out = layers_.back().out;
   return out.channels * out.height * out.width;
 }
 
-void Tower::Layer::pack() {
+template <class Value>
+void Layer<Value>::pack() {
   const std::int64_t area = given.kernel * given.kernel;
   const std::int64_t in_group = in.channels / given.groups;
   const FilterLayout filters{given.weight, given.channels / given.groups * in_group * area,
                              in_group * area, area, 1};
-  conv.emplace(in, out, given.kernel, given.kernel, given.stride, given.groups, filters,
-               given.bias);
+  if (std::is_same_v<Value, float> && WinogradConv::takes(given.kernel, given.stride)) {
+    winograd.emplace(in, out, given.groups, filters, given.bias);
+  } else {
+    conv.emplace(in, out, given.kernel, given.kernel, given.stride, given.groups, filters,
+                 given.bias);
+  }
   given.weight = given.bias = nullptr;  // the caller's, not kept
 }
 
-void Tower::Layer::pool_or_normalise(const Kernels& k, const float* input, float* output,
-                                     std::int64_t images) const {
+template <class Value>
+void Layer<Value>::pool_or_normalise(const Value* input, Value* output, std::int64_t images) const {
+  const Kernels& k = kernels();
   const bool pools = given.kind == LayerKind::kMaxPool;
   const bool normalises = !pools || lrn_follows;
   const TowerLayer& norm = pools ? lrn : given;
   const std::int64_t margin = normalises ? norm.size / 2 : 0;
   parallel_for(images * out.height, [&](std::int64_t task) {
     const std::int64_t image = task / out.height, y = task % out.height;
-    const float* from = input + image * in.values();
-    float* to = output + image * out.values();
-    // One pixel's channels, zeros on both sides.
+    const Value* from = input + image * in.values();
+    Value* to = output + image * out.values();
+    // One pixel's channels, zeros on both sides, and the same normalised.
     std::vector<float> pixel(static_cast<std::size_t>(out.channels + 2 * margin));
-    std::vector<const float*> sources;
+    std::vector<float> normalised(static_cast<std::size_t>(normalises ? out.channels : 0));
+    float* const pooled = pixel.data() + margin;
+    std::vector<const Value*> sources;
     for (std::int64_t x = 0; x < out.width; ++x) {
-      float* const result = to + out.at(y, x);
-      float* const pooled = normalises ? pixel.data() + margin : result;
       sources.clear();
       if (pools) {
         const std::int64_t bottom = std::min(y * given.stride + given.kernel, in.height);
@@ -138,72 +180,109 @@ void Tower::Layer::pool_or_normalise(const Kernels& k, const float* input, float
       } else {
         sources.push_back(from + in.at(y, x));
       }
-      k.max_of(sources.data(), static_cast<std::int64_t>(sources.size()), out.channels, pooled);
+      max_of(k, Value{})(sources.data(), static_cast<std::int64_t>(sources.size()), out.channels,
+                         pooled);
       if (normalises) {
         k.lrn(pooled, out.channels, norm.size, norm.alpha / static_cast<float>(norm.size),
-              norm.beta, norm.k, result);
+              norm.beta, norm.k, normalised.data());
       }
+      store(k, out.channels, normalises ? normalised.data() : pooled, to + out.at(y, x));
     }
   });
 }
 
-std::unique_ptr<Tower::Workspace> Tower::take_workspace() const {
+template <class Value>
+std::unique_ptr<Workspace<Value>> TowerOf<Value>::take_workspace() const {
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::lock_guard<std::mutex> lock(fork_safe_mutex());
     if (!idle_.empty()) {
       auto workspace = std::move(idle_.back());
       idle_.pop_back();
       return workspace;
     }
   }
-  auto workspace = std::make_unique<Workspace>();
-  workspace->activations.push_back(zeros(kBatch * layers_.front().in.values()));
-  for (const Layer& layer : layers_) {
-    workspace->activations.push_back(zeros(kBatch * layer.out.values()));
+  auto workspace = std::make_unique<Workspace<Value>>();
+  const auto add = [&](const Image& image) {
+    workspace->activations.push_back(zeros_of<Value>(values_of({kBatch, image.values()}) + 1));
+  };
+  add(layers_.front().in);
+  std::int64_t scratch = 0;
+  for (const Layer<Value>& layer : layers_) {
+    add(layer.out);
+    if (layer.winograd) scratch = std::max(scratch, layer.winograd->scratch_values(kBatch));
   }
+  workspace->scratch = floats(scratch);
   return workspace;
 }
 
-void Tower::run(const float* crops, std::int64_t count, float* features) const {
+// Crops (images, 3, side, side) into the first layer's input.
+template <class Value>
+void TowerOf<Value>::read(const float* crops, std::int64_t images, Value* input) const {
   const Kernels& k = kernels();
-  auto workspace = take_workspace();
   const Image& first = layers_.front().in;
+  parallel_for(images * side_, [&](std::int64_t task) {
+    const std::int64_t image = task / side_, y = task % side_;
+    const float* from = crops + (image * 3 * side_ + y) * side_;
+    std::vector<float> row(static_cast<std::size_t>(3 * side_));
+    for (std::int64_t x = 0; x < side_; ++x) {
+      for (std::int64_t c = 0; c < 3; ++c) {
+        row[static_cast<std::size_t>(x * 3 + c)] = from[c * side_ * side_ + x];
+      }
+    }
+    store(k, 3 * side_, row.data(), input + image * first.values() + first.at(y, 0));
+  });
+}
+
+// The last layer's output to features (images, C, H, W).
+template <class Value>
+void TowerOf<Value>::write(const Value* output, std::int64_t images, float* features) const {
   const Image& last = layers_.back().out;
+  const std::int64_t area = last.height * last.width;
+  for (std::int64_t image = 0; image < images; ++image) {
+    float* to = features + image * last.channels * area;
+    for (std::int64_t pixel = 0; pixel < area; ++pixel) {
+      const Value* from =
+          output + image * last.values() + last.at(pixel / last.width, pixel % last.width);
+      for (std::int64_t c = 0; c < last.channels; ++c) to[c * area + pixel] = number(from[c]);
+    }
+  }
+}
+
+template <class Value>
+void TowerOf<Value>::run(const float* crops, std::int64_t count, float* features) const {
+  auto workspace = take_workspace();
   for (std::int64_t start = 0; start < count; start += kBatch) {
     const std::int64_t images = std::min(kBatch, count - start);
-    const float* planes = crops + start * 3 * side_ * side_;
-    float* input = workspace->activations.front().get();
-    parallel_for(images * side_, [&](std::int64_t task) {
-      const std::int64_t image = task / side_, y = task % side_;
-      const float* from = planes + (image * 3 * side_ + y) * side_;
-      float* to = input + image * first.values() + first.at(y, 0);
-      for (std::int64_t x = 0; x < side_; ++x) {
-        for (std::int64_t c = 0; c < 3; ++c) to[x * 3 + c] = from[c * side_ * side_ + x];
-      }
-    });
+    read(crops + start * 3 * side_ * side_, images, workspace->activations.front().get());
     for (std::size_t index = 0; index < layers_.size(); ++index) {
-      const Layer& layer = layers_[index];
-      const float* from = workspace->activations[index].get();
-      float* to = workspace->activations[index + 1].get();
+      const Layer<Value>& layer = layers_[index];
+      const Value* from = workspace->activations[index].get();
+      Value* to = workspace->activations[index + 1].get();
+      if constexpr (std::is_same_v<Value, float>) {
+        if (layer.winograd) {
+          layer.winograd->run(from, to, images, true, workspace->scratch.get());
+          continue;
+        }
+      }
       if (layer.conv) {
         layer.conv->run(from, to, images, true);
       } else {
-        layer.pool_or_normalise(k, from, to, images);
+        layer.pool_or_normalise(from, to, images);
       }
     }
-    const float* output = workspace->activations.back().get();
-    const std::int64_t area = last.height * last.width;
-    for (std::int64_t image = 0; image < images; ++image) {
-      float* to = features + (start + image) * last.channels * area;
-      for (std::int64_t pixel = 0; pixel < area; ++pixel) {
-        const float* from =
-            output + image * last.values() + last.at(pixel / last.width, pixel % last.width);
-        for (std::int64_t c = 0; c < last.channels; ++c) to[c * area + pixel] = from[c];
-      }
-    }
+    write(workspace->activations.back().get(), images, features + start * this->features());
   }
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const std::lock_guard<std::mutex> lock(fork_safe_mutex());
   idle_.push_back(std::move(workspace));
+}
+
+}  // namespace
+
+std::unique_ptr<Tower> Tower::make(const std::vector<TowerLayer>& layers, std::int64_t side,
+                                   bool bf16) {
+  check(!bf16 || tower_takes_bf16(), "this processor does not multiply bfloat16 numbers");
+  if (bf16) return std::make_unique<TowerOf<std::uint16_t>>(layers, side);
+  return std::make_unique<TowerOf<float>>(layers, side);
 }
 
 }  // namespace goturn::cpu

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "cpu/kernels.h"
@@ -30,34 +29,31 @@ struct TowerLayer {
 
 class Tower {
  public:
-  // Copies the weights, packed.  `side` is the input's height and width.  Throws
-  // std::invalid_argument for layers that do not fit each other.
-  Tower(const std::vector<TowerLayer>& layers, std::int64_t side);
+  // Copies the weights, packed.  `side` is the input's height and width.  `bf16`: activations and
+  // weights are rounded to bfloat16, sums are in single precision; only where tower_takes_bf16().
+  // Throws std::invalid_argument for layers that do not fit each other.
+  static std::unique_ptr<Tower> make(const std::vector<TowerLayer>& layers, std::int64_t side,
+                                     bool bf16);
 
   // Height and width of the input.
-  std::int64_t side() const { return side_; }
+  virtual std::int64_t side() const = 0;
 
   // Values of one image's output, (C, H, W).
-  std::int64_t features() const;
+  virtual std::int64_t features() const = 0;
 
   // crops (count, 3, side, side) -> features (count, features()).  May be called by several
   // threads at once.
-  void run(const float* crops, std::int64_t count, float* features) const;
+  virtual void run(const float* crops, std::int64_t count, float* features) const = 0;
 
   Tower(const Tower&) = delete;
   Tower& operator=(const Tower&) = delete;
-  ~Tower();
+  virtual ~Tower() = default;
 
- private:
-  struct Layer;
-  struct Workspace;
-
-  std::unique_ptr<Workspace> take_workspace() const;
-
-  std::int64_t side_;
-  std::vector<Layer> layers_;
-  mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<Workspace>> idle_;
+ protected:
+  Tower() = default;
 };
+
+// Whether the processor multiplies bfloat16 values, and GOTURN_CPU_ISA lets it.
+inline bool tower_takes_bf16() { return kernels().conv_tile_bf16 != nullptr; }
 
 }  // namespace goturn::cpu

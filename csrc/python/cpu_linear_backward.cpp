@@ -20,9 +20,10 @@ py::tuple linear_backward(const py::object& dy_object, const py::object& x_objec
   float* to = need_dx ? dx.mutable_data() : nullptr;
   float* to_weight = need_dweight ? dweight.mutable_data() : nullptr;
   float* to_bias = dbias.mutable_data();
+  const std::int64_t dy_stride = row_stride(dy);  // asks Python, so not without the GIL
   {
     const py::gil_scoped_release release;
-    cpu::linear_backward(shape, values_of(dy), row_stride(dy), values_of(x), values_of(weight), to,
+    cpu::linear_backward(shape, values_of(dy), dy_stride, values_of(x), values_of(weight), to,
                          to_weight, to_bias);
   }
   return py::make_tuple(need_dx ? py::object(dx) : py::none(),
@@ -41,9 +42,10 @@ void linear_sgd_update(const py::object& dy_object, const py::object& x_object,
   const LinearShape shape = linear_shape_of("linear_sgd_update", dy, x, weight);
   auto* w = static_cast<float*>(weight.mutable_data());
   auto* v = static_cast<float*>(velocity.mutable_data());
+  const std::int64_t dy_stride = row_stride(dy);
   const py::gil_scoped_release release;
-  cpu::linear_sgd_update(shape, {rate, momentum, decay}, values_of(dy), row_stride(dy),
-                         values_of(x), w, v);
+  cpu::linear_sgd_update(shape, {rate, momentum, decay}, values_of(dy), dy_stride, values_of(x), w,
+                         v);
 }
 
 }  // namespace

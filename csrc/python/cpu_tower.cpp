@@ -51,7 +51,7 @@ TowerLayer layer_of(const py::dict& given, std::int64_t in_channels, std::vector
   return layer;
 }
 
-std::unique_ptr<Tower> make_tower(const py::sequence& given, std::int64_t side) {
+std::unique_ptr<Tower> make_tower(const py::sequence& given, std::int64_t side, bool bf16) {
   std::vector<TowerLayer> layers;
   std::vector<py::array> keep;
   std::int64_t channels = 3;
@@ -59,7 +59,7 @@ std::unique_ptr<Tower> make_tower(const py::sequence& given, std::int64_t side) 
     layers.push_back(layer_of(item.cast<py::dict>(), channels, keep));
     if (layers.back().kind == LayerKind::kConv) channels = layers.back().channels;
   }
-  return std::make_unique<Tower>(layers, side);
+  return Tower::make(layers, side, bf16);
 }
 
 py::array_t<float> run(const Tower& tower, const py::object& object) {
@@ -84,9 +84,11 @@ py::array_t<float> run(const Tower& tower, const py::object& object) {
 
 void bind_tower(py::module_& module) {
   py::class_<Tower>(module, "Tower", "conv1..pool5 in one call, weights packed at the start.")
-      .def(py::init(&make_tower), py::arg("layers"), py::arg("side"))
+      .def(py::init(&make_tower), py::arg("layers"), py::arg("side"), py::arg("bf16") = false)
       .def("__call__", &run, py::arg("crops"),
            "Crops (N, 3, side, side) float32 to features (N, C * H * W) float32.");
+  module.def("tower_takes_bf16", &cpu::tower_takes_bf16,
+             "Whether a Tower can compute with bfloat16 activations and weights here.");
   module.def("isa", [] { return cpu::kernels().name; }, "The instruction set in use.");
   module.def("thread_count", &cpu::thread_count, "Threads that work on one call.");
   module.def(

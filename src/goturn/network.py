@@ -32,7 +32,8 @@ class ForwardPass:
     units: Array
     """The prediction, (n, 4), 0..10 over the search window."""
     towers: dict[str, list[Array]]
-    """For "target" and "search": the tower's input and each layer's output, in order."""
+    """For "target" and "search": the tower's input and each layer's output, in order; empty where the
+    towers were frozen."""
     head: list[Array]
     """The first fc layer's input (n, 2 x features) and each fc layer's output, in order."""
     masks: dict[str, Array] = field(default_factory=dict)
@@ -169,6 +170,7 @@ class Network:
         *,
         owners: np.ndarray | None = None,
         dropout_key: int | None = None,
+        frozen: bool = False,
     ) -> ForwardPass:
         """All of it at once, keeping what :meth:`backward` needs.
 
@@ -178,20 +180,26 @@ class Network:
             owners: (n,) whole numbers, which target each search window belongs to; None where they
                 come in pairs, m = n.  A target goes through its tower once in any case.
             dropout_key: chooses the dropout masks (one key an iteration); None for no dropout.
+            frozen: the convolutions will not be trained: they run as in inference, and their outputs,
+                most of the memory, are not kept; ``backward`` then takes ``towers=False`` alone.
 
         Raises:
             ValueError: dropout, which is for training, with fc weights in another precision than fp32.
         """
         if dropout_key is not None:
             self._check_trainable()
-        towers = {}
+        towers: dict[str, list[Array]] = {}
+        features = []
         for tower, crops in (("target", targets), ("search", searches)):
+            if frozen:
+                features.append(self._encode(crops, tower))
+                continue
             self._check_crops(crops)
             outputs = [crops]
             for layer in self.architecture.tower:
                 outputs.append(self._tower_layer(layer, outputs[-1], tower))
             towers[tower] = outputs
-        features = [outputs[-1].reshape(len(outputs[-1]), -1) for outputs in towers.values()]
+            features.append(outputs[-1].reshape(len(outputs[-1]), -1))
         if owners is not None:
             features[0] = self.ops.take_rows(features[0], owners)
         x = self.ops.concatenate(features, axis=1)
@@ -225,9 +233,14 @@ class Network:
                 more, with what :meth:`Ops.linear_sgd_update` takes; its gradient is then not formed.
 
         Raises:
-            ValueError: fc weights in another precision than fp32.
+            ValueError: fc weights in another precision than fp32; towers after a frozen forward.
         """
         self._check_trainable()
+        if towers and not forward.towers:
+            raise ValueError(
+                "the forward pass kept nothing of its frozen towers; pass towers=False, or run "
+                "forward with frozen=False"
+            )
         gradients: dict[str, Array] = {}
         dy = self._scaled(d_units)
         for index in reversed(range(len(self.architecture.head))):

@@ -81,7 +81,8 @@ class CpuOps:
             else:
                 entry["kind"] = "lrn" if isinstance(layer, LRN) else "max_pool"
             described.append(entry)
-        return _cpu.Tower(described, side)
+        # Without the instructions for it, bfloat16 would be slower than single precision.
+        return _cpu.Tower(described, side, precision != "fp32" and _cpu.tower_takes_bf16())
 
     def pipeline(
         self, architecture: Architecture, parameters: Mapping[str, Any], precision: str
