@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 
@@ -66,7 +67,7 @@ class Network:
         precision: str = "fp32",
         dtype: type[np.floating] = np.float32,
     ) -> None:
-        self.ops: Ops = get_ops(device) if isinstance(device, str) else device
+        self.ops = _ops_of(device)
         if precision not in self.ops.precisions:
             raise ValueError(
                 f"precision must be one of {', '.join(self.ops.precisions)} on {self.ops.name}; "
@@ -340,6 +341,12 @@ class Network:
             raise ValueError(
                 f"crops must be (n, 3, {side}, {side}) with n of at least 1; got {crops.shape}"
             )
+
+
+def _ops_of(device: str | Ops) -> Ops:
+    if hasattr(device, "conv2d"):
+        return cast(Ops, device)
+    return get_ops(cast(str, device))  # which says what it takes
 
 
 def _columns(weight: Array | CompressedWeight, start: int, stop: int) -> Array | CompressedWeight:
