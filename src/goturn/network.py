@@ -346,7 +346,7 @@ class Network:
 def _ops_of(device: str | Ops) -> Ops:
     if hasattr(device, "conv2d"):
         return cast(Ops, device)
-    return get_ops(cast(str, device))  # which says what it takes
+    return get_ops(device)  # which says what it takes
 
 
 def _columns(weight: Array | CompressedWeight, start: int, stop: int) -> Array | CompressedWeight:
