@@ -314,3 +314,17 @@ def test_image_beyond_what_a_kernel_counts(device: Device) -> None:
     problem.parameters = {"stride": 1 << 35, "pad": 1 << 34, "groups": 1}
     with pytest.raises(ValueError, match="larger than a GPU kernel counts"):
         problem.run("conv2d", out=())
+
+
+def test_arrays_that_are_not_aligned(device: Device) -> None:
+    problem = Problem(device, CASES["one pixel"], "f32", "scalar")
+    x = device.put(np.zeros(problem.x.size + 1, np.float32))[1:].reshape(to_nhwc(problem.x).shape)
+    problem.device = Device(
+        device.kernels,
+        lambda array: array if array is x else device.put(array),
+        device.get,
+        device.stream,
+    )
+    y = empty(to_nhwc(problem.dy).shape)
+    with pytest.raises(ValueError, match="x is not aligned to 16 bytes"):
+        problem.run("conv2d", x, problem.stored(problem.weight), problem.bias, out=(y,), relu=False)

@@ -70,6 +70,9 @@ std::size_t conv2d_workspace(const ConvShape& shape, Type type, Products product
 void conv2d(const ConvShape& shape, Type type, Products products, const void* x, const void* weight,
             const float* bias, bool relu, void* y, void* workspace, int* counters, Stream stream) {
   const Plan plan = make_plan(shape, type, products);
+  check_aligned(x, "x");
+  check_aligned(weight, "weight");
+  check_aligned(y, "y");
   if (shape.batch == 0 || shape.outputs == 0) return;
   auto* padded_x = static_cast<unsigned char*>(workspace);
   unsigned char* padded_weight = padded_x + plan.x_bytes;

@@ -136,6 +136,9 @@ void conv2d_backward_data(const ConvShape& shape, Type type, Products products, 
                           const void* weight, void* dx, void* workspace, int* counters,
                           Stream stream) {
   const Plan plan = make_plan(shape, type, products);
+  check_aligned(dy, "dy");
+  check_aligned(weight, "weight");
+  check_aligned(dx, "dx");
   if (shape.batch == 0 || shape.channels == 0 || shape.height == 0 || shape.width == 0) return;
   auto* flipped = static_cast<unsigned char*>(workspace);
   unsigned char* padded = flipped + plan.weight_bytes;

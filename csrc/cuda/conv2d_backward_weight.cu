@@ -162,6 +162,9 @@ void conv2d_backward_weight(const ConvShape& shape, Type type, Products products
                             const void* x, float* dweight, float* dbias, void* workspace,
                             int* counters, Stream stream) {
   const Plan plan = make_plan(shape, type, products);
+  check_aligned(dy, "dy");
+  check_aligned(x, "x");
+  check_aligned(dweight, "dweight");
   if (shape.outputs == 0) return;
   auto* padded_x = static_cast<unsigned char*>(workspace);
   unsigned char* padded_dy = padded_x + plan.x_bytes;

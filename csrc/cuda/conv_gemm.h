@@ -45,6 +45,13 @@ inline void check_products(Type type, Products products) {
   }
 }
 
+// Throws unless an array can be read 16 bytes at a time.
+inline void check_aligned(const void* array, const char* name) {
+  if (reinterpret_cast<std::uintptr_t>(array) % 16 != 0) {
+    throw std::invalid_argument(std::string("conv2d: ") + name + " is not aligned to 16 bytes");
+  }
+}
+
 // What forms the products of a sum of `terms`.
 //
 // TF32 thrice errs by up to 4 eps of a product, all in one direction at worst; a float's sum of 16

@@ -16,8 +16,8 @@ struct ConvTiles {
 };
 template <>
 struct ConvTiles<Products::tf32x3> {
-  using Large = Tile<128, 128, 2, 4, 4, 1>;
-  using Large96 = Tile<128, 96, 4, 2, 4, 1>;
+  using Large = Tile<128, 128, 2, 4, 3, 1>;
+  using Large96 = Tile<128, 96, 4, 2, 3, 1>;
   using Small = Tile<64, 64, 2, 2, 4, 2>;
 };
 template <>

@@ -40,6 +40,7 @@ struct Tile {
   static constexpr int kStages = kStages_;
   static constexpr int kBlocks = kBlocks_;
   static constexpr int kSharedBytes = kStages * (kM + kN) * 128;
+  static_assert(kSharedBytes <= 99 * 1024);  // what a block has on sm_86, sm_89 and sm_120
 };
 
 // Values in a 16-byte chunk, and in a slice of k.
@@ -131,7 +132,9 @@ template <class Engine>
 __device__ __forceinline__ bool sum_parts(const Split& split, int tile, int part, Engine& engine) {
   if (split.slices == 1) return true;
   constexpr int kFours = Engine::kFours;
-  GOTURN_SHARED(int, arrived_before, 1);
+  // Where slices were, which nobody reads any more after the barrier; no memory besides, since GPUs
+  // of sm_75 have none to spare.
+  const Shared<int> arrived_before = SharedMemory().take<int>(1);
   const auto at = [&](int number) {
     const std::int64_t block = static_cast<std::int64_t>(tile) * split.slices + number;
     return reinterpret_cast<float4*>(split.partials) + block * kFours * Engine::kThreads +

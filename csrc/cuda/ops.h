@@ -72,7 +72,7 @@ void sum_rows(std::int64_t rows, std::int64_t groups, std::int64_t columns,
 // y += x, `count` floats.
 void add(std::int64_t count, const float* x, float* y, Stream stream);
 
-// -- convolution (NHWC, KRSC)
+// -- convolution (NHWC, KRSC); arrays are aligned to 16 bytes
 // ----------------------------------------------------------------------
 
 // Cross-correlation plus bias, then ReLU where asked for.  x, weight, y of `type`; bias float.
