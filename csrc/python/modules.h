@@ -32,7 +32,7 @@ void bind_cuda_elementwise(pybind11::module_& module);
 void bind_cuda_crop_resize(pybind11::module_& module);
 void bind_cuda_rows(pybind11::module_& module);
 
-// How the emulation runs; of goturn._cuda_emulated alone (csrc/emulation/bindings.cpp).
+// How the emulation runs; of goturn._cuda_emulated alone.
 void bind_emulation(pybind11::module_& module);
 
 }  // namespace goturn::python

@@ -2,7 +2,7 @@
 #include <pybind11/pybind11.h>
 
 #include "emulation/settings.h"
-#include "python/modules.h"
+#include "modules.h"
 
 namespace goturn::python {
 namespace {
