@@ -5,20 +5,18 @@
 #include <algorithm>
 
 #include "cuda/conv_weight.cuh"
+#include "cuda/grid.h"
 
 namespace goturn::cuda {
 
 namespace {
 
-constexpr std::int64_t kFullGrid = 264;  // blocks, as conv_gather.cu
-constexpr std::int64_t kLargeFrom = 176;
+constexpr std::int64_t kLargeFrom = 176;  // blocks, as conv_gather.cu
 constexpr std::int64_t kLeastSlices = 4;
 
 constexpr int kColumns = 32;  // of a block that sums columns
 constexpr int kLines = 16;
 constexpr std::int64_t kLeastRows = 256;
-
-std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
 
 // Sums of the columns of x (rows, columns).  Blocks: x 32 columns each, y parts of the rows, whose
 // sums go to partials (parts, columns) and are added in their order by the last block to finish.

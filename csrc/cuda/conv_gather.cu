@@ -1,18 +1,15 @@
 // How conv_gather.cuh's kernel is cut into tiles, and which one runs; rows padded to whole chunks.
 #include "cuda/conv_gather.cuh"
+#include "cuda/grid.h"
 
 namespace goturn::cuda {
 
 namespace {
 
-// Blocks that fill a large GPU (132 multiprocessors, an H100's) once, with two on each, and from
-// which on large tiles pay.
-constexpr std::int64_t kFullGrid = 264;
+// Blocks from which on large tiles pay.
 constexpr std::int64_t kLargeFrom = 176;
 // A part of k must be worth its partial sums.
 constexpr std::int64_t kLeastSlices = 4;
-
-std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
 
 template <class T>
 __global__ void pad_rows_kernel(std::int64_t count, std::int64_t columns, std::int64_t padded,

@@ -85,7 +85,7 @@ struct GatherShape {
   std::int64_t step, divide, pad_height, pad_width;
 };
 
-// Tile sizes (gather_gemm.cuh says which) and slices of k for a shape: a function of nothing else,
+// Tile sizes (conv_tiles.cuh says which) and slices of k for a shape: a function of nothing else,
 // so that results are the same on every GPU of a generation.
 enum class TileSize { large, large_96, small };
 struct TilePlan {

@@ -7,8 +7,10 @@
 // accumulators in registers: TensorCores (gemm_tensor.cuh) or CudaCores (gemm_scalar.cuh).
 //
 // In shared memory a slice of an operand is either
-//   Order::rows     [row of A or B][k], 128 bytes a row, for operands whose k is contiguous in
-//   memory Order::columns  [k][row of A or B], for operands whose rows are
+//
+//   Order::rows     [row of A or B][k], 128 bytes a row: k is contiguous in memory
+//   Order::columns  [k][row of A or B]: rows are
+//
 // with the 16-byte chunks of each line exchanged by a xor of their number (gemm_tensor.cuh says
 // which), so that neither the copies nor the engines' loads meet in a bank.
 //

@@ -9,6 +9,10 @@
 
 namespace goturn::cuda {
 
+// Blocks that fill a large GPU (132 multiprocessors, an H100's) once, with two on each.  Constant,
+// so that how work is cut depends on shapes alone, and every GPU gives the same bits.
+inline constexpr std::int64_t kFullGrid = 264;
+
 __host__ __device__ inline std::int64_t divide_up(std::int64_t value, std::int64_t step) {
   return value / step + (value % step != 0);
 }

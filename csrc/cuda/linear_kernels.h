@@ -17,9 +17,6 @@ struct Slices {
   std::int64_t depth;  // of each but the last
 };
 
-// Blocks that fill the largest GPUs (132 multiprocessors), where two of them fit on each.
-inline constexpr std::int64_t kFullGrid = 264;
-
 // For `tiles` tiles of results: slices that make about `blocks` blocks, none less deep than
 // `least` and all multiples of `step`.
 inline Slices slices_of(std::int64_t depth, std::int64_t tiles, std::int64_t blocks,
@@ -39,8 +36,7 @@ inline std::size_t parts_size(const Slices& slices, std::int64_t batch, std::int
          static_cast<std::size_t>(rows);
 }
 
-// -- a few rows, on CUDA cores at the speed of memory
-// ------------------------------------------------
+// -- a few rows, on CUDA cores at the speed of memory ---------------------------------------------
 
 inline constexpr std::int64_t kMaxGemvBatch = 8;
 
@@ -49,16 +45,14 @@ inline constexpr std::int64_t kMaxGemvBatch = 8;
 Slices gemv_slices(const LinearArguments& a, Type type, bool vectors);
 void launch_gemv(const LinearArguments& a, Type type, bool vectors, Stream stream);
 
-// -- batches, on CUDA cores
-// --------------------------------------------------------------------------
+// -- batches, on CUDA cores -----------------------------------------------------------------------
 
 Slices scalar_slices(const LinearArguments& a);
 void launch_scalar(const LinearArguments& a, Type type, Stream stream);
 // weight is (depth, rows), in float.
 void launch_scalar_across(const LinearArguments& a, Stream stream);
 
-// -- batches, on tensor cores
-// ------------------------------------------------------------------------
+// -- batches, on tensor cores ---------------------------------------------------------------------
 
 // Fewer products than that are not worth a tile; and over so few, errors of the numbers' splitting
 // into two are not averaged.

@@ -64,9 +64,8 @@ __device__ __forceinline__ void stage(const float* from, std::int64_t stride, st
 // Target is what becomes of gradients:
 //   has_columns(), has_bias()             which gradients are wanted: the weight's, the bias's
 //   place(row, column), stride()          of a value of the weight, and from row to row
-//   Target::Row                           what is loaded of four columns of a row before the
-//   products,
-//                                         for it to be there after them
+//   Target::Row                           of a row, what is loaded of four columns before the
+//                                         products, to be there after them
 //   prefetch(place, count)                asks for that; `count` of the four are inside the weight
 //   load(place, count, Row&)
 //   store(place, count, gradients, Row)

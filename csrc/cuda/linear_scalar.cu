@@ -40,8 +40,8 @@ __global__ void __launch_bounds__(kThreads, 2) linear_scalar(const LinearArgumen
   const int slice = static_cast<int>(blockIdx.y);
   const std::int64_t begin = slice * a.slice_depth;
   const std::int64_t end = begin + a.slice_depth < a.depth ? begin + a.slice_depth : a.depth;
-  let_next_kernel_start();
   wait_for_previous_kernel();
+  let_next_kernel_start();
 
   const auto* weight = static_cast<const Weight*>(a.weight);
   float loaded_weights[kWeightLoads];

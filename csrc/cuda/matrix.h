@@ -8,8 +8,8 @@
 //   16 bits, m16n8k16 a: two values a register, k = 2 pair and 2 pair + 1, of
 //                        (group, 0..) (group + 8, 0..) (group, 8..) (group + 8, 8..)
 //                     b: (k = 2 pair.., n = group) (k = 8 + 2 pair.., n = group)
-//   d, float          (group, 2 pair) (group, 2 pair + 1) (group + 8, 2 pair) (group + 8, 2 pair +
-//   1)
+//   d, float          (group, 2 pair) (group, 2 pair + 1)
+//                     (group + 8, 2 pair) (group + 8, 2 pair + 1)
 //
 // All 32 lanes of a warp must take part.  Not there before sm_80: callers choose other kernels.
 #pragma once

@@ -42,8 +42,7 @@ inline std::size_t size_of(Type type) { return type == Type::f32 ? 4 : type == T
 // 10 * major + minor of the current device's compute capability.  Tensor-core products need 80.
 int compute_capability();
 
-// -- layouts
-// ---------------------------------------------------------------------------------------
+// -- layouts --------------------------------------------------------------------------------------
 
 // x (batch, channels, pixels) float to y (batch, pixels, channels padded with zeros to
 // `padded_channels`) of `type`.
@@ -72,8 +71,7 @@ void sum_rows(std::int64_t rows, std::int64_t groups, std::int64_t columns,
 // y += x, `count` floats.
 void add(std::int64_t count, const float* x, float* y, Stream stream);
 
-// -- convolution (NHWC, KRSC); arrays are aligned to 16 bytes
-// ----------------------------------------------------------------------
+// -- convolution (NHWC, KRSC); arrays are aligned to 16 bytes -------------------------------------
 
 // Cross-correlation plus bias, then ReLU where asked for.  x, weight, y of `type`; bias float.
 std::size_t conv2d_workspace(const ConvShape& shape, Type type, Products products);
@@ -92,8 +90,7 @@ void conv2d_backward_weight(const ConvShape& shape, Type type, Products products
                             const void* x, float* dweight, float* dbias, void* workspace,
                             int* counters, Stream stream);
 
-// -- pooling and normalisation (NHWC)
-// ----------------------------------------------------------------
+// -- pooling and normalisation (NHWC) -------------------------------------------------------------
 
 // Of pooling's output: as the input, or (N, C, P, Q) in float, which is the order of fc6's columns.
 enum class PoolOutput : int { nhwc = 0, nchw_float = 1 };
@@ -113,8 +110,7 @@ void lrn_backward(const LrnShape& shape, const float* dy, const float* x, float*
 void max_pool_lrn(const PoolShape& pool, const LrnShape& norm, Type type, const void* x, void* y,
                   Stream stream);
 
-// -- linear
-// ----------------------------------------------------------------------------------------
+// -- linear ---------------------------------------------------------------------------------------
 
 // Inverted dropout of a layer's output, as csrc/ops.h's dropout_mask and dropout.
 struct Dropout {
@@ -133,10 +129,10 @@ struct LinearWeight {
 // y (batch, outputs) = dropout(relu(x weight^T + bias)) in float, x float.
 //
 //   bias      (outputs), or (batch, outputs) with bias_stride outputs; null for none
-//   products  of batches; a few rows are always multiplied on CUDA cores, from memory at full speed.
+//   products  of batches; a few rows are always multiplied on CUDA cores, at memory's speed.
 //             half rounds x to the weight's type (f16: up to 65504).  Of i8 it means tensor cores,
-//             but x is split, not rounded: products as exact as floats.  Rows that are not aligned to
-//             16 bytes, or short, are multiplied on CUDA cores, never less exactly.
+//             but x is split, not rounded: products as exact as floats.  Rows that are short, or
+//             not aligned to 16 bytes, are multiplied on CUDA cores, never less exactly.
 //   dropout   null for none
 std::size_t linear_workspace(const LinearShape& shape, Type type, Products products);
 void linear(const LinearShape& shape, const LinearWeight& weight, Products products, const float* x,
@@ -174,8 +170,7 @@ void convert(std::int64_t count, const float* x, Type to, void* y, Stream stream
 void to_int8(const LinearShape& shape, const float* weight, std::int8_t* values, float* scale,
              Stream stream);
 
-// -- elementwise, losses, solver
-// -------------------------------------------------------------------
+// -- elementwise, losses, solver ------------------------------------------------------------------
 
 void relu(std::int64_t count, const float* x, float* y, Stream stream);
 void relu_backward(std::int64_t count, const float* dy, const float* y, float* dx, Stream stream);
@@ -193,8 +188,7 @@ void l2_loss(std::int64_t count, const float* prediction, const float* label, fl
 void sgd_update(std::int64_t count, const SgdRates* rates, const float* gradient, float* weight,
                 float* velocity, Stream stream);
 
-// -- input
-// -----------------------------------------------------------------------------------------
+// -- input ----------------------------------------------------------------------------------------
 
 // How crops are written.
 struct CropLayout {
