@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -122,10 +123,16 @@ class NumpyMemory:
 
 
 class _Again:
-    """A graph whose launch calls the function once more."""
+    """A graph whose launch calls the function once more; as a graph does, it keeps no object alive."""
 
     def __init__(self, function: Callable[[], None]) -> None:
-        self.launch = function
+        method = hasattr(function, "__self__")
+        self._function = weakref.WeakMethod(function) if method else lambda: function
+
+    def launch(self) -> None:
+        function = self._function()
+        assert function is not None, "what the graph works on is gone"
+        function()
 
 
 def _aligned(shape: Shape, dtype: DType) -> np.ndarray:

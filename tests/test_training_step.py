@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -219,3 +221,27 @@ def test_a_loss_that_there_is_not():
 def test_fewer_bits_cannot_be_trained():
     with pytest.raises(ValueError, match="cannot be trained"):
         training_step(Network(lively(tiny()), "cpu", precision="int8"))
+
+
+@pytest.mark.parametrize("backend", ["cuda", "cuda-emulated"])
+def test_memory_goes_with_the_step(backend):
+    network = Network(lively(tiny()), load_backend(backend))
+    gc.collect()
+    gc.disable()
+    try:
+        step = training_step(network)
+        step.run(batch(), rates(network, towers=False), dropout_key=KEY)
+        held = weakref.ref(step)
+        del step
+        assert held() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("backend", ["reference", *BACKENDS])
+@pytest.mark.parametrize("shape", [(7, 1, 35, 35), (7, 3, 35, 34), (7, 3, 30, 30), (7, 35, 35)])
+def test_crops_of_another_shape(backend, shape):
+    network = Network(lively(tiny()), load_backend(backend))
+    step, good = training_step(network), batch()
+    with pytest.raises(ValueError, match=r"searches must be|crops must be"):
+        step.run(replace(good, searches=np.zeros(shape, np.float32)), {}, dropout_key=None)

@@ -38,9 +38,10 @@ __global__ void sum_rows_kernel(std::int64_t rows, std::int64_t groups, std::int
 }
 
 Launch over(std::int64_t columns, std::int64_t rows) {
-  return {
-      dim3(static_cast<unsigned>((columns + kThreads - 1) / kThreads), static_cast<unsigned>(rows)),
-      dim3(kThreads)};
+  constexpr std::int64_t kMostRows = 65535;  // of a grid; blocks take the rest in turns
+  return {dim3(static_cast<unsigned>((columns + kThreads - 1) / kThreads),
+               static_cast<unsigned>(std::min(rows, kMostRows))),
+          dim3(kThreads)};
 }
 
 }  // namespace

@@ -40,13 +40,18 @@ struct Launch {
   bool overlap_previous = false;
 };
 
+// Whether a launch of `kernel` on the current device may overlap the one before it: only code for
+// sm_90 and later waits for that one, whatever the GPU is, and only drivers since CUDA 12.3 can
+// capture such launches.  Asked once for each kernel and device (device_info.cu).
+bool may_overlap(const void* kernel);
+
 template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), const Launch& how, void* stream,
             const Arguments&... arguments) {
   constexpr std::size_t kAlwaysThere = 48 * 1024;
+  const auto* function = reinterpret_cast<const void*>(kernel);
   if (how.shared_bytes > kAlwaysThere) {
-    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                               cudaFuncAttributeMaxDynamicSharedMemorySize,
+    check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                static_cast<int>(how.shared_bytes)),
           name);
   }
@@ -59,7 +64,7 @@ void launch(const char* name, void (*kernel)(Parameters...), const Launch& how, 
   config.dynamicSmemBytes = how.shared_bytes;
   config.stream = static_cast<cudaStream_t>(stream);
   config.attrs = &attribute;
-  config.numAttrs = how.overlap_previous ? 1 : 0;
+  config.numAttrs = how.overlap_previous && may_overlap(function) ? 1 : 0;
   check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
 }
 

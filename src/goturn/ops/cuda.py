@@ -46,8 +46,6 @@ class CudaOps(CudaArrays):
             by default the fastest that keeps nearly all of their bits.
     """
 
-    precisions: tuple[str, ...] = ("fp32", "tf32", "bf16", "fp16", "int8")
-
     def __init__(self, kernels: Any, memory: Memory, products: str | None = None) -> None:
         super().__init__(kernels, memory)
         self.name = memory.name
@@ -55,8 +53,13 @@ class CudaOps(CudaArrays):
         with memory.device():
             #: (major, minor).
             self.capability: tuple[int, int] = kernels.compute_capability()
+        tensor_cores = self.capability >= _TENSOR_CORES
+        #: All but TF32, which tensor cores alone have; the others are as exact on CUDA cores.
+        self.precisions: tuple[str, ...] = ("fp32", "tf32", "bf16", "fp16", "int8")
+        if not tensor_cores:
+            self.precisions = tuple(name for name in self.precisions if name != "tf32")
         if products is None:
-            products = "tf32x3" if self.capability >= _TENSOR_CORES else "scalar"
+            products = "tf32x3" if tensor_cores else "scalar"
         self.products = products
 
     # -- whole networks --------------------------------------------------------------------------
@@ -174,6 +177,7 @@ class CudaOps(CudaArrays):
         values = self.memory.empty(weight.shape, _DTYPES[precision])
         if precision == "bf16":
             self._launch("convert", self.contiguous(weight), values)
+            self._finish()
             return CompressedWeight(precision, values, None)
         if precision == "int8":
             scale = self._to_int8(weight, values)
@@ -184,9 +188,14 @@ class CudaOps(CudaArrays):
             self._to_int8(weight, self.memory.empty(weight.shape, np.int8))
         )
         self._launch("convert", self.contiguous(weight), values)
+        self._finish()
         for row in np.flatnonzero(~(largest < 65000)):
             compressed.check_range(self.to_numpy(values[int(row)]))
         return CompressedWeight(precision, values, None)
+
+    def _finish(self) -> None:
+        """Weights are for every stream: waits until they are there."""
+        self.memory.synchronize(self.memory.caller_stream())
 
     def linear(
         self,

@@ -8,6 +8,7 @@ of the kernels.
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -140,7 +141,9 @@ class CupyMemory:
             try:
                 return cupy.empty(shape, dtype)
             except cupy.cuda.memory.OutOfMemoryError:
-                # What the pool keeps may lie in pieces.
+                # What nothing refers to may still wait for Python to see it, and what the pool keeps may
+                # lie in pieces.
+                gc.collect()
                 cupy.get_default_memory_pool().free_all_blocks()
             try:
                 return cupy.empty(shape, dtype)
@@ -192,7 +195,13 @@ class CupyMemory:
 
     def pinned(self, shape: Shape, dtype: DType) -> np.ndarray:
         count = int(np.prod(shape, dtype=np.int64))
-        memory = self._cupy.cuda.alloc_pinned_memory(max(1, count * np.dtype(dtype).itemsize))
+        size = max(1, count * np.dtype(dtype).itemsize)
+        try:
+            memory = self._cupy.cuda.alloc_pinned_memory(size)
+        except self._cupy.cuda.runtime.CUDARuntimeError as error:
+            raise DeviceMemoryError(
+                f"the host has no page-locked memory left for {size / 2**20:.1f} MiB more ({error})"
+            ) from None
         return np.frombuffer(memory, dtype, count).reshape(shape)
 
     def upload(self, host: np.ndarray, device: Array, stream: Stream) -> None:

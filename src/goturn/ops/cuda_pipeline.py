@@ -16,19 +16,21 @@ needs no new parameters.
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from goturn.architecture import SEARCH_SUFFIX, Architecture
+from goturn.architecture import SEARCH_SUFFIX, Architecture, Preprocessing
 from goturn.box import SearchWindow
 from goturn.frame import check_frame
 from goturn.ops.cuda_gpu import Gpu
 from goturn.ops.cuda_head import Head
 from goturn.ops.cuda_memory import DeviceMemoryError
-from goturn.ops.cuda_tower import Arithmetic, Tower, TowerPlan
+from goturn.ops.cuda_tower import Arithmetic, Entry, Tower, TowerPlan
 from goturn.ops.interface import Array
 from goturn.ops.resample import window_table
 
@@ -37,6 +39,21 @@ PLANS = 4
 
 #: Objects for which there is room at first; doubled as needed.
 ROOM = 8
+
+
+@dataclass(frozen=True)
+class DeviceFrame:
+    """A frame in device memory."""
+
+    array: Array
+    """(H, W, C)."""
+    ordered: bool
+    """Whether the caller works on it in its current stream, as with CuPy's own arrays."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        shape: tuple[int, ...] = self.array.shape
+        return shape
 
 
 class CudaPipeline:
@@ -83,9 +100,12 @@ class CudaPipeline:
     def __len__(self) -> int:
         return self._count
 
-    def frame(self, given: Any) -> Any:
+    def frame(self, given: Any) -> np.ndarray | DeviceFrame:
         view = self.memory.view(given)
-        return check_frame(given) if view is None else check_frame(view, kind=type(view))
+        if view is None:
+            frame: np.ndarray = check_frame(given)
+            return frame
+        return DeviceFrame(check_frame(view, kind=type(view)), ordered=view is given)
 
     def add(self, frame: Any, window: SearchWindow, *, instead_of: int | None = None) -> None:
         with self.memory.device():
@@ -137,15 +157,18 @@ class CudaPipeline:
         self.memory.follow(self.stream, self.memory.caller_stream())
 
     def __del__(self) -> None:
-        # The memory goes back to a pool that may hand it to another stream.
+        # The memory goes back to a pool that may hand it to another stream.  Nothing is left to wait for
+        # where the device has failed, or the interpreter ends.
         if hasattr(self, "_retargets"):
-            self.memory.synchronize(self.stream)
+            with contextlib.suppress(Exception):
+                self.memory.synchronize(self.stream)
 
     def _plan(self, plans: OrderedDict[int, Any], kind: Any, count: int, frame: Any) -> Any:
         """The plan for ``count`` objects, made anew where frames have become larger."""
-        pixels = frame.shape[0] * frame.shape[1] * frame.shape[2]
+        on_device = isinstance(frame, DeviceFrame)
+        pixels = 0 if on_device else frame.shape[0] * frame.shape[1] * frame.shape[2]
         plan = plans.pop(count, None)
-        if plan is None or (self.memory.view(frame) is None and plan.upload.pixels < pixels):
+        if plan is None or plan.upload.pixels < pixels:
             self.memory.synchronize(self.stream)  # nothing runs on what is dropped here
             plan = None
             while len(plans) >= PLANS:
@@ -186,7 +209,7 @@ class _Upload:
         table = window_table(windows)
         size = self._job_bytes
         self._memory.wait(self._sent)  # the previous copy may still read the pinned memory
-        if self._memory.view(frame) is None:
+        if not isinstance(frame, DeviceFrame):
             left, top = table[:, 4].min(), table[:, 5].min()
             right, bottom = (table[:, 4] + table[:, 6]).max(), (table[:, 5] + table[:, 7]).max()
             shown = frame[top:bottom, left:right]
@@ -197,7 +220,7 @@ class _Upload:
             job = self._kernels.pack_crop_job(pixels, table)
             np.copyto(self._pinned[self._job_bytes : size].reshape(shown.shape), shown)
         else:
-            job = self._kernels.pack_crop_job(frame, table)
+            job = self._kernels.pack_crop_job(frame.array, table)
         self._pinned[: self._job_bytes] = job
         self._memory.upload(self._pinned[:size], self._device[:size], self._stream)
         self._memory.record(self._sent, self._stream)
@@ -212,8 +235,11 @@ class _Plan:
         self.upload = _Upload(pipeline, count, pixels)
         self._tower = TowerPlan(tower, count)
         self._features = memory.empty((count, self._tower.features), np.float32)
-        self._crop = _crop(pipeline, tower, self.upload.job)
+        p = pipeline.architecture.preprocessing
+        self._crop = _crop(pipeline.kernels, p, tower.entry, self.upload.job)
         self._replay: Any = None
+        self._frame: DeviceFrame | None = None  # what the device may still read
+        self._read = memory.new_event()
 
     def _enqueue_rest(self, stream: int) -> None:
         raise NotImplementedError
@@ -226,8 +252,10 @@ class _Plan:
         self._enqueue_rest(stream)
 
     def _launch(self, frame: Any, windows: Sequence[SearchWindow]) -> None:
-        on_device = self._memory.view(frame) is not None
-        if on_device:  # what makes the frame comes first
+        if self._frame is not None:
+            self._memory.wait(self._read)
+            self._frame = None
+        if isinstance(frame, DeviceFrame):  # what makes the frame comes first
             self._memory.follow(self._stream, self._memory.caller_stream())
         self.upload.send(frame, windows)
         if self._replay is None:
@@ -236,8 +264,13 @@ class _Plan:
             self._replay = self._memory.capture(self._enqueue, self._stream)
         else:
             self._replay.launch()
-        if on_device:  # and what writes over it later, last
-            self._memory.follow(self._memory.caller_stream(), self._stream)
+        if isinstance(frame, DeviceFrame):  # and what writes over it later, last
+            self._frame = frame
+            self._memory.record(self._read, self._stream)
+            if frame.ordered:
+                self._memory.follow(self._memory.caller_stream(), self._stream)
+            else:  # in some stream that nobody named
+                self._memory.wait(self._read)
 
 
 class _Search(_Plan):
@@ -293,14 +326,13 @@ def _tower(
     return Tower(gpu, architecture.tower, side, named, arithmetic)
 
 
-def _crop(pipeline: CudaPipeline, tower: Tower, job: Array) -> Any:
+def _crop(kernels: Any, p: Preprocessing, entry: Entry, job: Array) -> Any:
     """What launches the crops of a job's windows start, start + 1 ... in the tower's entry layout."""
-    p = pipeline.architecture.preprocessing
 
     def crop(start: int, images: Array, stream: int) -> None:
-        pipeline.kernels.crop_resize(
+        kernels.crop_resize(
             job, images, start=start, size=p.input_size, mean=p.mean,
-            colour_order=p.colour_order, block=tower.entry.block, stream=stream,
+            colour_order=p.colour_order, block=entry.block, stream=stream,
         )  # fmt: skip
 
     return crop

@@ -50,7 +50,7 @@ Enqueue = Callable[[Array, Array, Array, Array, int], None]
 
 @dataclass(frozen=True)
 class _Step:
-    """A layer, or several in one kernel."""
+    """A layer, or several in one kernel.  Nothing here refers to the tower: memory goes when it goes."""
 
     shape: Callable[[tuple[int, ...]], tuple[int, ...]]
     """From the input's shape (N, H, W, C) to the output's."""
@@ -119,7 +119,7 @@ class Tower:
             stride //= block
         krsc = self.memory.from_numpy(_stored(weight.transpose(0, 2, 3, 1), self.arithmetic.dtype))
         sizes = {"stride": stride, "pad": layer.pad, "groups": layer.groups}
-        kernels, products = self.kernels, self.arithmetic.products
+        kernels, dtype, products = self.kernels, self.arithmetic.dtype, self.arithmetic.products
 
         def enqueue(x: Array, y: Array, workspace: Array, counters: Array, stream: int) -> None:
             kernels.conv2d(
@@ -130,7 +130,7 @@ class Tower:
         return _Step(
             lambda x: kernels.conv2d_shape(x, krsc.shape, **sizes),
             lambda x: kernels.conv2d_workspace(
-                x, krsc.shape, **sizes, dtype=self.arithmetic.dtype, products=products
+                x, krsc.shape, **sizes, dtype=dtype, products=products
             ),
             enqueue,
         )

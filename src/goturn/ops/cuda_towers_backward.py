@@ -78,6 +78,10 @@ class TrainableTowers:
             (slice(self._targets, len(self._crops)), searches),
         ):
             to, on_device = self._crops[rows], self._memory.view(crops)
+            if tuple(crops.shape) != to.shape:
+                raise ValueError(f"crops must be {to.shape}; got {tuple(crops.shape)}")
+            if on_device is not None and not on_device.flags.c_contiguous:
+                raise ValueError("crops in device memory must be C-contiguous")
             if on_device is None:
                 if self._pinned is None:
                     self._pinned = self._memory.pinned(self._crops.shape, np.float32)

@@ -8,7 +8,9 @@ that a replay needs no new parameters.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,32 @@ import numpy as np
 from goturn.architecture import Architecture, Linear
 from goturn.box import UNITS
 from goturn.ops.cuda_gpu import Gpu
-from goturn.ops.cuda_memory import DeviceMemoryError
+from goturn.ops.cuda_memory import DeviceMemoryError, Stream
 from goturn.ops.cuda_tower import Arithmetic
 from goturn.ops.cuda_towers_backward import TrainableTowers
 from goturn.ops.interface import Array, layer_key
 
-#: Of a parameter that does not learn: its weight and velocity stay as they are.
+#: Of a parameter that does not learn: its weight stays as it is, and its velocity becomes zero.
 _FROZEN = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a step is made of, and its plans share."""
+
+    gpu: Gpu
+    architecture: Architecture
+    parameters: Mapping[str, Array]
+    loss: str
+    learn_towers: bool
+    convs: Arithmetic
+    products: str
+    names: list[str]
+    """Of the parameters that may learn, in the order of ``rates``."""
+    stream: Stream
+    velocities: dict[str, Array]
+    rates: Array
+    """(parameters, 3): rate, momentum, decay."""
 
 
 class CudaTrainingStep:
@@ -49,26 +70,17 @@ class CudaTrainingStep:
         convs: Arithmetic,
         products: str,
     ) -> None:
-        memory = gpu.memory
-        self._gpu, self._memory = gpu, memory
-        self._architecture, self._parameters = architecture, parameters
-        self._loss, self._learn_towers = loss, towers
-        self._convs, self._products = convs, products
+        memory = self._memory = gpu.memory
+        head = {layer.name for layer in architecture.head}
+        names = [name for name in parameters if towers or name.split("/")[0] in head]
         with memory.device():
-            self._stream = memory.new_stream()
-            names = [
-                name for name in parameters if towers or name.split("/")[0] in self._head_names
-            ]
-            self._velocities = {
-                name: memory.zeros(parameters[name].shape, np.float32) for name in names
-            }
-            self._names = names
-            self._rates = memory.zeros((len(names), 3), np.float32)
+            self._state = _State(
+                gpu, architecture, parameters, loss, towers, convs, products, names,
+                stream=memory.new_stream(),
+                velocities={n: memory.zeros(parameters[n].shape, np.float32) for n in names},
+                rates=memory.zeros((len(names), 3), np.float32),
+            )  # fmt: skip
         self._plans: dict[tuple[int, int, bool], _Plan] = {}
-
-    @property
-    def _head_names(self) -> set[str]:
-        return {layer.name for layer in self._architecture.head}
 
     def run(self, batch: Any, rates: Mapping[str, Any], *, dropout_key: int | None) -> float:
         from goturn.training.step import check_batch
@@ -76,35 +88,45 @@ class CudaTrainingStep:
         check_batch(batch)
         key = (len(batch.targets), len(batch.searches), dropout_key is not None)
         with self._memory.device():
-            self._memory.follow(self._stream, self._memory.caller_stream())
+            self._memory.follow(self._state.stream, self._memory.caller_stream())
             if key not in self._plans:
-                self._plans.clear()  # one size of batch at a time: the buffers are large
+                self._drop_plans()  # one size of batch at a time: the buffers are large
                 self._plans[key] = self._new_plan(key)
-                self._memory.follow(self._stream, self._memory.caller_stream())
+                self._memory.follow(self._state.stream, self._memory.caller_stream())
             plan = self._plans[key]
-            plan.send(batch, [rates.get(name) for name in self._names], dropout_key)
+            plan.send(batch, [rates.get(name) for name in self._state.names], dropout_key)
             plan.launch()
-            self._memory.follow(self._memory.caller_stream(), self._stream)
+            self._memory.follow(self._memory.caller_stream(), self._state.stream)
             return plan.loss()
 
     def _new_plan(self, key: tuple[int, int, bool]) -> _Plan:
         try:
-            return _Plan(self, *key)
+            return _Plan(self._state, *key)
         except DeviceMemoryError as error:
             raise DeviceMemoryError(f"a batch of {key[1]} is too large: {error}") from None
 
+    def _drop_plans(self) -> None:
+        self._memory.synchronize(self._state.stream)  # nothing runs on what is dropped
+        self._plans.clear()
+
+    def __del__(self) -> None:
+        # As a pipeline's.
+        if hasattr(self, "_plans"):
+            with contextlib.suppress(Exception):
+                self._memory.synchronize(self._state.stream)
+
     def velocities(self) -> dict[str, np.ndarray]:
         with self._memory.device():
-            self._memory.synchronize(self._stream)
+            self._memory.synchronize(self._state.stream)
             return {
                 name: np.array(self._memory.to_numpy(value))
-                for name, value in self._velocities.items()
+                for name, value in self._state.velocities.items()
             }
 
     def set_velocities(self, velocities: Mapping[str, np.ndarray]) -> None:
         with self._memory.device():
-            self._memory.synchronize(self._stream)
-            for name, held in self._velocities.items():
+            self._drop_plans()  # frozen towers are read again: this follows other weights
+            for name, held in self._state.velocities.items():
                 value = velocities.get(name)
                 host = np.zeros(held.shape, np.float32) if value is None else value
                 self._memory.copy_from_numpy(np.ascontiguousarray(host, np.float32), held)
@@ -113,10 +135,10 @@ class CudaTrainingStep:
 class _Plan:
     """Buffers and the graph for ``targets`` targets and ``count`` examples."""
 
-    def __init__(self, step: CudaTrainingStep, targets: int, count: int, dropout: bool) -> None:
-        memory, kernels = step._memory, step._gpu.kernels
-        architecture = step._architecture
-        self._step, self._kernels, self._memory = step, kernels, memory
+    def __init__(self, state: _State, targets: int, count: int, dropout: bool) -> None:
+        memory, kernels = state.gpu.memory, state.gpu.kernels
+        architecture = state.architecture
+        self._state, self._kernels, self._memory = state, kernels, memory
         self._count, self._dropout = count, dropout
         self._layers = architecture.head
         self._features = architecture.features
@@ -126,8 +148,8 @@ class _Plan:
             return memory.empty(shape, np.float32)
 
         self._towers = TrainableTowers(
-            step._gpu, architecture, step._parameters, targets, count,
-            arithmetic=step._convs, learn=step._learn_towers,
+            state.gpu, architecture, state.parameters, targets, count,
+            arithmetic=state.convs, learn=state.learn_towers,
         )  # fmt: skip
         self._owners = memory.empty((count,), np.int32)
         self._labels, self._d_units = empty(count, 4), empty(count, 4)
@@ -136,11 +158,11 @@ class _Plan:
         self._keys = memory.empty((len(self._layers),), np.uint64)
         self._x = [empty(count, 2 * self._features)]
         self._x += [empty(count, layer.features) for layer in self._layers]
-        first = 0 if step._learn_towers else 1
+        first = 0 if state.learn_towers else 1
         self._dx = [
             empty(count, x.shape[1]) if index >= first else None for index, x in enumerate(self._x)
         ]
-        products, sizes = step._products, [1]
+        products, sizes = state.products, [1]
         for shape in (self._weight(layer).shape for layer in self._layers):
             sizes += [
                 kernels.linear_workspace(
@@ -157,15 +179,15 @@ class _Plan:
 
     def _small(self) -> list[Array]:
         """What the host sends besides crops."""
-        return [self._owners, self._labels, self._keys, self._step._rates]
+        return [self._owners, self._labels, self._keys, self._state.rates]
 
     def _weight(self, layer: Linear) -> Array:
-        return self._step._parameters[f"{layer.name}/weight"]
+        return self._state.parameters[f"{layer.name}/weight"]
 
     # -- the host's part -------------------------------------------------------------------------
 
     def send(self, batch: Any, rates: list[Any], dropout_key: int | None) -> None:
-        memory, stream = self._memory, self._step._stream
+        memory, stream = self._memory, self._state.stream
         memory.wait(self._sent)
         owners, labels, keys, rows = self._pinned
         owners[...] = batch.owners
@@ -183,27 +205,27 @@ class _Plan:
         if self._graph is None:
             # Once as it is: modules are loaded, and attributes set, outside of a capture.
             self._enqueue()
-            self._graph = self._memory.capture(self._enqueue, self._step._stream)
+            self._graph = self._memory.capture(self._enqueue, self._state.stream)
         else:
             self._graph.launch()
 
     def loss(self) -> float:
-        self._memory.synchronize(self._step._stream)
+        self._memory.synchronize(self._state.stream)
         return float(self._host_loss[0])
 
     # -- the device's ----------------------------------------------------------------------------
 
     def _enqueue(self) -> None:
-        stream = self._memory.pointer_of(self._step._stream)
+        stream = self._memory.pointer_of(self._state.stream)
         self._forward(stream)
         kernels = self._kernels
         prediction = self._x[-1]
         if self._scale != 1:
             kernels.copy_rows(prediction, self._units, factor=self._scale, stream=stream)
             prediction = self._units
-        loss = kernels.l1_loss if self._step._loss == "l1" else kernels.l2_loss
+        loss = kernels.l1_loss if self._state.loss == "l1" else kernels.l2_loss
         loss(prediction, self._labels, self._d_units, self._loss, stream=stream)
-        self._memory.download(self._loss, self._host_loss, self._step._stream)
+        self._memory.download(self._loss, self._host_loss, self._state.stream)
         dy = self._d_units
         if self._scale != 1:
             kernels.copy_rows(self._d_units, self._dx[-1], factor=self._scale, stream=stream)
@@ -223,11 +245,11 @@ class _Plan:
         for index, layer in enumerate(self._layers):
             kernels.linear(
                 self._x[index], self._weight(layer), None,
-                self._step._parameters[f"{layer.name}/bias"], self._x[index + 1],
+                self._state.parameters[f"{layer.name}/bias"], self._x[index + 1],
                 relu=layer.relu,
                 key=self._keys[index : index + 1] if self._drops(layer) else None,
                 ratio=layer.dropout if self._drops(layer) else 0.0,
-                products=self._step._products, workspace=self._workspace,
+                products=self._state.products, workspace=self._workspace,
                 counters=self._counters, stream=stream,
             )  # fmt: skip
 
@@ -235,7 +257,7 @@ class _Plan:
         return self._dropout and layer.dropout > 0
 
     def _backward(self, dy: Array, stream: int) -> None:
-        kernels, step = self._kernels, self._step
+        kernels, state = self._kernels, self._state
         for index in reversed(range(len(self._layers))):
             layer = self._layers[index]
             weight = self._weight(layer)
@@ -247,22 +269,22 @@ class _Plan:
                 kernels.linear_backward_data(
                     dy, weight, self._x[index] if gate else None, dx,
                     gate_factor=float(np.float32(1) / np.float32(kept)),
-                    products=step._products, workspace=self._workspace,
+                    products=state.products, workspace=self._workspace,
                     counters=self._counters, stream=stream,
                 )  # fmt: skip
             names = (f"{layer.name}/weight", f"{layer.name}/bias")
-            rates = [step._rates[step._names.index(name)] for name in names]
+            rates = [state.rates[state.names.index(name)] for name in names]
             kernels.linear_sgd_update(
-                dy, self._x[index], weight, step._velocities[names[0]], rates[0],
-                step._parameters[names[1]], step._velocities[names[1]], rates[1], stream=stream,
+                dy, self._x[index], weight, state.velocities[names[0]], rates[0],
+                state.parameters[names[1]], state.velocities[names[1]], rates[1], stream=stream,
             )  # fmt: skip
             dy = dx
-        if step._learn_towers:
+        if state.learn_towers:
             towers, half = self._towers, self._features
             kernels.sum_rows(self._owners, dy[:, :half], towers.d_target_features, stream=stream)
             kernels.copy_rows(dy[:, half:], towers.d_search_features, factor=1.0, stream=stream)
-            of_each = {name: step._rates[index] for index, name in enumerate(step._names)}
-            towers.backward(step._velocities, of_each, stream)
+            of_each = {name: state.rates[index] for index, name in enumerate(state.names)}
+            towers.backward(state.velocities, of_each, stream)
 
 
 def training_dropout_is_gated(layers: tuple[Linear, ...]) -> bool:

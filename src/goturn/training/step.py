@@ -133,7 +133,11 @@ class PlainStep:
 
 
 def training_step(network: Network, *, loss: str = "l1", towers: bool = False) -> TrainingStep:
-    """The device's own step for ``network`` where it has one, else the plain one."""
+    """The device's own step for ``network`` where it has one, else the plain one.
+
+    Make a new one after other weights were put into the network: a step may keep what it made of
+    convolutions that do not learn.
+    """
     check_step(network, loss)
     own: TrainingStep | None = network.ops.training_step(
         network.architecture, network.parameters, loss=loss, towers=towers
@@ -158,6 +162,9 @@ def check_batch(batch: Batch) -> None:
     Raises:
         ValueError: they do not.
     """
+    for name, crops in (("targets", batch.targets), ("searches", batch.searches)):
+        if len(crops.shape) != 4 or crops.shape[1] != 3 or crops.shape[2] != crops.shape[3]:
+            raise ValueError(f"{name} must be (n, 3, S, S); got shape {tuple(crops.shape)}")
     owners, labels = np.asarray(batch.owners), np.asarray(batch.labels)
     count, targets = len(batch.searches), len(batch.targets)
     if owners.shape != (count,) or not np.issubdtype(owners.dtype, np.integer):
