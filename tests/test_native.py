@@ -397,6 +397,12 @@ def test_cupy_that_does_not_work(machine: Any) -> None:
         (("native",), (9, 0), True),
         (("75-virtual",), (7, 0), False),
         (("60-real",), (6, 1), False),
+        (("100f-real",), (10, 0), True),
+        (("100f-real",), (10, 3), True),
+        (("103f-real",), (10, 0), False),
+        (("100f",), (11, 0), False),
+        (("100f-virtual",), (12, 0), False),
+        (("90-virtual",), (11, 0), True),
     ],
 )
 def test_what_the_module_was_compiled_for(
@@ -419,6 +425,59 @@ def test_what_the_module_was_compiled_for(
     else:
         assert f"goturn was compiled for {', '.join(architectures)}; rebuild it with" in problem
         assert problem.endswith(f"CMAKE_CUDA_ARCHITECTURES={capability[0]}{capability[1]}")
+
+
+@pytest.mark.parametrize(
+    ("architectures", "driver", "runs"),
+    [
+        (("90-virtual",), (13, 0), False),
+        (("90-virtual",), (13, 2), True),
+        (("90-virtual",), (14, 0), True),
+        (("90-real", "90-virtual"), (13, 1), False),  # native code, but for others
+        (("110-real", "90-virtual"), (13, 0), True),
+        (("110",), (13, 0), True),
+        (("110-virtual",), (13, 0), False),
+    ],
+)
+def test_ptx_needs_a_driver_as_new_as_its_cuda(
+    machine: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    architectures: tuple[str, ...],
+    driver: tuple[int, int],
+    runs: bool,
+) -> None:
+    seen = (devices.CudaDevice(0, "GPU", (11, 0), 1 << 34),)
+    monkeypatch.setattr(devices, "_query_driver", lambda: (driver, seen, None))
+    module = types.SimpleNamespace(cuda_version=(13, 2), architectures=architectures)
+    problem = machine(FakeDriver(), module).problem
+    if runs:
+        assert problem is None
+        return
+    assert problem.startswith(
+        "cuda:0 (GPU) has compute capability 11.0, for which goturn holds PTX of CUDA 13.2, and the "
+        f"driver compiles that of CUDA 13.{driver[1]} or older; update the driver, or rebuild it with"
+    )
+    assert problem.endswith("CMAKE_CUDA_ARCHITECTURES=110")
+
+
+@pytest.mark.parametrize("unusable", [0, 1])
+def test_each_gpu_is_judged_by_itself(
+    machine: Any, monkeypatch: pytest.MonkeyPatch, unusable: int
+) -> None:
+    capabilities = [(9, 0), (9, 0)]
+    capabilities[unusable] = (6, 1)
+    seen = tuple(devices.CudaDevice(i, "GPU", c, 1 << 34) for i, c in enumerate(capabilities))
+    monkeypatch.setattr(devices, "_query_driver", lambda: ((13, 0), seen, None))
+    status = machine(FakeDriver())
+    assert (status.problem is None) == (unusable == 1)  # which is the first one's
+    devices.check_cuda(1 - unusable)
+    with pytest.raises(RuntimeError, match=f"^cuda:{unusable} .* 6.1, goturn's kernels need 7.5; "):
+        devices.check_cuda(unusable)
+    with pytest.raises(RuntimeError, match=r"^there is no cuda:2; this machine has 2 GPUs"):
+        devices.check_cuda(2)
+    machine(FakeDriver(), cupy=None)
+    with pytest.raises(RuntimeError, match=r"^CuPy is not installed"):
+        devices.check_cuda(1 - unusable)
 
 
 def test_get_ops_tells_what_is_missing(machine: Any) -> None:

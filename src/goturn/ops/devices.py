@@ -59,12 +59,17 @@ class CudaStatus:
     """The newest CUDA version that the driver supports; None where there is no driver."""
     devices: tuple[CudaDevice, ...]
     problem: str | None
-    """What is missing here, with what to do: driver, GPU, module, CuPy, or what fits these to each other.
-    None where "cuda:0" can be used."""
+    """What is missing here for the first GPU, with what to do: driver, GPU, module, CuPy, or what fits
+    these to each other.  None where "cuda:0" can be used, which says nothing of others."""
 
 
 def cuda_status() -> CudaStatus:
     """What of CUDA is there: module, driver, GPUs, CuPy.  Never raises for want of any of them."""
+    return _status_for(0)
+
+
+def _status_for(index: int) -> CudaStatus:
+    """The same, its ``problem`` that of the machine or of GPU number ``index``, if there is one."""
     module, module_problem = _import_module()
     driver_version, devices, driver_problem = _query_driver()
     compiled: tuple[int, int] | None = module.cuda_version if module else None
@@ -77,8 +82,9 @@ def cuda_status() -> CudaStatus:
             f"with CUDA {_dotted(compiled)}; update the driver, or rebuild goturn with an older nvcc"
         )
     architectures = tuple(module.architectures) if module else ()
-    if problem is None:
-        problem = _device_problem(devices[0], architectures) or _cupy_problem(driver_version)
+    if problem is None and index < len(devices):
+        problem = _device_problem(devices[index], architectures, compiled, driver_version)
+        problem = problem or _cupy_problem(driver_version)
     return CudaStatus(
         built=module is not None,
         cuda_version=compiled,
@@ -90,12 +96,12 @@ def cuda_status() -> CudaStatus:
 
 
 def check_cuda(index: int) -> None:
-    """That GPU number ``index`` can be used.
+    """That GPU number ``index`` can be used; the others are not asked.
 
     Raises:
         RuntimeError: it cannot, and why.
     """
-    status = cuda_status()
+    status = _status_for(index)
     if status.problem:
         raise RuntimeError(f"{status.problem}; {OTHERWISE}")
     count = len(status.devices)
@@ -105,9 +111,6 @@ def check_cuda(index: int) -> None:
             f"there is no cuda:{index}; this machine has {count} GPU{'s' if count > 1 else ''}, "
             f"cuda:0{last}"
         )
-    problem = _device_problem(status.devices[index], status.architectures)
-    if problem:
-        raise RuntimeError(f"{problem}; {OTHERWISE}")
 
 
 def thread_count() -> int:
@@ -131,31 +134,49 @@ def _import_module() -> tuple[Any, str | None]:
         return None, f"goturn's CUDA module cannot be imported ({error}); {REBUILD}"
 
 
-def _device_problem(device: CudaDevice, architectures: Sequence[str]) -> str | None:
-    """What keeps the module's kernels from running on ``device``."""
+def _device_problem(
+    device: CudaDevice,
+    architectures: Sequence[str],
+    compiled: tuple[int, int] | None,
+    driver: tuple[int, int] | None,
+) -> str | None:
+    """What keeps the module's kernels, compiled with CUDA ``compiled``, from running on ``device``."""
     capability = _dotted(device.capability)
     named = f"cuda:{device.index} ({device.name}) has compute capability {capability}"
     if device.capability < LEAST_CAPABILITY:
         return f"{named}, goturn's kernels need {_dotted(LEAST_CAPABILITY)}"
-    if not any(_runs_on(name, device.capability) for name in architectures):
+    ways = [_runs_on(name, device.capability) for name in architectures]
+    rebuild = (
+        f"{REBUILD}, with -C cmake.define.CMAKE_CUDA_ARCHITECTURES={capability.replace('.', '')}"
+    )
+    if any(native for native, _ in ways):
+        return None
+    if not any(ptx for _, ptx in ways):
+        return f"{named}, goturn was compiled for {', '.join(architectures)}; {rebuild}"
+    # CUDA's minor version compatibility leaves out what the driver compiles.
+    if compiled and driver and driver < compiled:
         return (
-            f"{named}, goturn was compiled for {', '.join(architectures)}; {REBUILD}, with "
-            f"-C cmake.define.CMAKE_CUDA_ARCHITECTURES={capability.replace('.', '')}"
+            f"{named}, for which goturn holds PTX of CUDA {_dotted(compiled)}, and the driver compiles "
+            f"that of CUDA {_dotted(driver)} or older; update the driver, or {rebuild}"
         )
     return None
 
 
-def _runs_on(architecture: str, capability: tuple[int, int]) -> bool:
-    """Whether code for ``architecture``, in CMake's words, runs on a GPU of ``capability``."""
+def _runs_on(architecture: str, capability: tuple[int, int]) -> tuple[bool, bool]:
+    """Whether native code, and whether PTX, for ``architecture``, in CMake's words, is there and runs
+    on a GPU of ``capability``.
+    """
     match = re.fullmatch(r"(\d+)(\d)([a-z]?)(-real|-virtual)?", architecture)
     if match is None:
-        return True  # "native", "all": what they stand for is not known here
-    version = (int(match[1]), int(match[2]))
-    if match[3]:  # code for one GPU alone
-        return version == capability
-    # Native code runs within its major version, PTX is compiled for whatever is newer.
-    same = version[0] == capability[0] or match[4] != "-real"
-    return same and version <= capability
+        return True, False  # "native", "all": what they stand for is not known here
+    version, kind = (int(match[1]), int(match[2])), match[3]
+    # Within a major version from a minor one on; but "90a" is for one GPU alone.
+    native = version[0] == capability[0] and version <= capability
+    if kind == "a":
+        native = version == capability
+    # Plain PTX is compiled for whatever is newer; that of "90a" or a family, "100f", is not.
+    ptx = native if kind else version <= capability
+    return native and match[4] != "-virtual", ptx and match[4] != "-real"
 
 
 def _cupy_problem(driver_version: tuple[int, int] | None) -> str | None:
