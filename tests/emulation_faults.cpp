@@ -12,8 +12,7 @@ namespace {
 
 constexpr unsigned kAll = 0xFFFFFFFFU;
 
-// -- waiting
-// -----------------------------------------------------------------------------------------
+// -- waiting --------------------------------------------------------------------------------------
 
 __global__ void barrier_after_exit(int*, bool fixed) {
   if (threadIdx.x == 40 && !fixed) return;
@@ -98,8 +97,7 @@ __global__ void never_waits(int*, bool fixed) {
   if (fixed) wait_for_previous_kernel();
 }
 
-// -- memory
-// ------------------------------------------------------------------------------------------
+// -- memory ---------------------------------------------------------------------------------------
 
 __global__ void reads_nothing(int* data, bool fixed) {
   GOTURN_SHARED(int, tile, 64);
@@ -181,8 +179,7 @@ __global__ void misaligned_global(int* data, bool fixed) {
   data[0] = __ldg(from).x;
 }
 
-// -- races
-// -------------------------------------------------------------------------------------------
+// -- races ----------------------------------------------------------------------------------------
 
 __global__ void write_then_read(int* data, bool fixed) {
   GOTURN_SHARED(int, tile, 64);
@@ -259,8 +256,7 @@ __global__ void matrix_rows(int*, bool fixed) {  // one warp, each lane reads wh
   load_matrix_x4(to, tile, static_cast<int>(threadIdx.x) * 8);
 }
 
-// -- asynchronous copies
-// -----------------------------------------------------------------------------
+// -- asynchronous copies --------------------------------------------------------------------------
 
 __global__ void copy_without_wait(int* data, bool fixed) {
   GOTURN_SHARED(int, tile, 64);

@@ -22,7 +22,9 @@ FLAGS = [
     *("-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-DGOTURN_EMULATE_CUDA"),
     *("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"),
 ]
-EMULATION = ("collectives", "fibre", "memory", "scheduler", "settings", "shadow")
+EMULATION = (
+    *("collectives", "fibre", "memory", "mma", "scheduler", "settings", "shadow", "waiting"),
+)
 ALL = 0xFFFFFFFF
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler: neither CXX nor g++")

@@ -36,8 +36,7 @@ T shuffle(Operation operation, std::uint32_t mask, const T& value, int operand, 
 
 }  // namespace goturn::emulation
 
-// -- collectives
-// -------------------------------------------------------------------------------------
+// -- collectives ----------------------------------------------------------------------------------
 
 inline void __syncthreads() {
   goturn::emulation::barrier(goturn::emulation::Operation::barrier, 0);
@@ -88,8 +87,7 @@ inline void __threadfence_block() { __atomic_signal_fence(__ATOMIC_SEQ_CST); }
 
 [[noreturn]] inline void __trap() { goturn::emulation::fail("__trap()"); }
 
-// -- atomics, of integers
-// ----------------------------------------------------------------------------
+// -- atomics, of integers -------------------------------------------------------------------------
 
 namespace goturn::emulation {
 
@@ -148,8 +146,7 @@ T atomicCAS(T* at, std::common_type_t<T> expected, std::common_type_t<T> value) 
                                               [&](T old) { return old == expected ? value : old; });
 }
 
-// -- loads and stores with cache hints
-// ---------------------------------------------------------------
+// -- loads and stores with cache hints ------------------------------------------------------------
 
 #define GOTURN_LOAD(name)                                       \
   template <class T>                                            \
@@ -176,8 +173,7 @@ GOTURN_STORE(__stwb)
 GOTURN_STORE(__stwt)
 #undef GOTURN_STORE
 
-// -- mathematics
-// -------------------------------------------------------------------------------------
+// -- mathematics ----------------------------------------------------------------------------------
 
 #define GOTURN_MIN_MAX(A, B, Result)              \
   inline Result min(A first, B second) {          \

@@ -34,6 +34,46 @@ namespace {
 
 }  // namespace
 
+Array Scheduler::static_array(const void* site, const char* name, std::size_t bytes) {
+  for (const StaticArray& known : static_arrays_) {
+    if (known.site == site) return known.array;
+  }
+  const unsigned first = (dynamic_ + 15) / 16 * 16;
+  if (used_ - first + bytes > kMaxStaticShared) {
+    fail("static arrays take %zu bytes of shared memory; %u are the most", used_ - first + bytes,
+         kMaxStaticShared);
+  }
+  if (used_ + bytes > most_shared(how.capability)) {
+    fail("static and dynamic arrays take %zu bytes of shared memory; %u are the most",
+         used_ + bytes, most_shared(how.capability));
+  }
+  const Array array{used_, static_cast<unsigned>(bytes)};
+  static_arrays_.push_back({site, name, array});
+  used_ += static_cast<unsigned>((bytes + 15) / 16 * 16);
+  shadow.cover(used_);
+  return array;
+}
+
+Array Scheduler::dynamic_array(unsigned start, std::size_t bytes) {
+  if (start + bytes > dynamic_) {
+    fail("takes %zu bytes of dynamic shared memory from byte %u on, of %u launched with", bytes,
+         start, dynamic_);
+  }
+  return {start, static_cast<unsigned>(bytes)};
+}
+
+void Scheduler::place(unsigned at, char* text, std::size_t size) const {
+  for (const StaticArray& known : static_arrays_) {
+    if (at >= known.array.start && at - known.array.start < known.array.bytes) {
+      std::snprintf(text, size, "byte %u of %s", at - known.array.start, known.name);
+      return;
+    }
+  }
+  std::snprintf(text, size, "byte %u of dynamic shared memory", at);
+}
+
+// -- accesses -------------------------------------------------------------------------------------
+
 void follow_read(unsigned at, unsigned bytes) {
   const Fault fault = scheduler->shadow.read(scheduler->accessor(), at, bytes);
   if (__builtin_expect(fault != Fault::none, 0)) report(*self, fault, "reads");
@@ -77,8 +117,7 @@ void fail_alignment(const char* what, std::uintptr_t address, std::size_t alignm
        static_cast<unsigned long long>(address), alignment);
 }
 
-// -- asynchronous copies
-// -----------------------------------------------------------------------------
+// -- asynchronous copies --------------------------------------------------------------------------
 
 void copy_async(unsigned to, const void* from, unsigned bytes, bool valid) {
   check_alignment("copy_async from global memory", from, bytes);

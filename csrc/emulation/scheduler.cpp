@@ -20,15 +20,7 @@ GOTURN_THREAD_LOCAL Scheduler* scheduler = nullptr;
 namespace {
 
 constexpr unsigned kMaxThreads = 1024;
-constexpr unsigned kMaxShared = 227 * 1024;
-constexpr unsigned kMaxStatic = 48 * 1024;
 constexpr std::uint32_t kLateClock = 0x80000000;
-
-unsigned most_shared(int capability) {
-  if (capability >= 90) return kMaxShared;
-  if (capability == 80 || capability == 87) return 163 * 1024;
-  return capability >= 80 ? 99 * 1024 : 64 * 1024;
-}
 
 std::string words(const uint3& index) {
   return "(" + std::to_string(index.x) + ", " + std::to_string(index.y) + ", " +
@@ -39,54 +31,15 @@ unsigned lowest(std::uint32_t mask) { return static_cast<unsigned>(__builtin_ctz
 
 }  // namespace
 
-const char* name_of(Operation operation) {
-  switch (operation) {
-    case Operation::none:
-      break;
-    case Operation::barrier:
-      return "__syncthreads";
-    case Operation::barrier_count:
-      return "__syncthreads_count";
-    case Operation::barrier_and:
-      return "__syncthreads_and";
-    case Operation::barrier_or:
-      return "__syncthreads_or";
-    case Operation::sync_warp:
-      return "__syncwarp";
-    case Operation::shuffle:
-      return "__shfl_sync";
-    case Operation::shuffle_up:
-      return "__shfl_up_sync";
-    case Operation::shuffle_down:
-      return "__shfl_down_sync";
-    case Operation::shuffle_xor:
-      return "__shfl_xor_sync";
-    case Operation::vote:
-      return "a vote";
-    case Operation::load_matrix:
-      return "load_matrix_x4";
-    case Operation::load_matrix_transposed:
-      return "load_matrix_x4_transposed";
-    case Operation::mma_tf32:
-      return "mma_tf32";
-    case Operation::mma_f16:
-      return "mma_f16";
-    case Operation::mma_bf16:
-      return "mma_bf16";
-  }
-  return "nothing";
-}
-
 Scheduler::Scheduler()
-    : main_(make_main_fibre()), threads_(kMaxThreads), memory_(kMaxShared + kMaxStatic) {}
+    : main_(make_main_fibre()), threads_(kMaxThreads), memory_(kMaxShared + kMaxStaticShared) {}
 
 Scheduler::~Scheduler() {
   for (Fibre* fibre : fibres_) destroy_fibre(fibre);
   destroy_fibre(main_);
 }
 
-// -- launches
-// ----------------------------------------------------------------------------------------
+// -- launches -------------------------------------------------------------------------------------
 
 void Scheduler::check(const Geometry& geometry) const {
   const auto refuse = [&](const std::string& what) {
@@ -219,8 +172,7 @@ void Scheduler::live() {
   switch_fibre(main_, self->fibre);
 }
 
-// -- switching
-// ---------------------------------------------------------------------------------------
+// -- switching ------------------------------------------------------------------------------------
 
 // Of the lanes that can run, the next in order after `lane`.
 unsigned Scheduler::next_lane(std::uint32_t can_run, unsigned lane) const {
@@ -308,167 +260,7 @@ void Scheduler::abandon(const Thread& thread, const char* text) {
   __builtin_unreachable();
 }
 
-// -- waiting
-// -----------------------------------------------------------------------------------------
-
-bool Scheduler::meet(Operation operation) {
-  Thread& thread = *self;
-  Warp& group = warp();
-  const std::uint32_t bit = 1U << thread.lane;
-  const std::uint32_t expected = thread.mask & group.exists;
-  if ((thread.mask & bit) == 0) {
-    fail("calls %s with a mask, %#x, that does not name its lane", name_of(operation), thread.mask);
-  }
-  if ((expected & group.exited) != 0) {
-    const uint3& gone = lane(lowest(expected & group.exited)).index;
-    fail("waits at %s for thread (%u, %u, %u), which has exited", name_of(operation), gone.x,
-         gone.y, gone.z);
-  }
-  thread.waits_at = operation;
-  group.waiting |= bit;
-  if ((expected & ~group.waiting) != 0) {
-    group.can_run &= ~bit;
-    go_to(choose());
-    return false;
-  }
-  for (std::uint32_t rest = expected; rest != 0; rest &= rest - 1) {
-    const Thread& other = lane(lowest(rest));
-    if (other.waits_at != operation) {
-      fail("waits at %s for thread (%u, %u, %u), which waits at %s", name_of(operation),
-           other.index.x, other.index.y, other.index.z, name_of(other.waits_at));
-    }
-    if (other.mask != thread.mask) {
-      fail("calls %s with the mask %#x, and thread (%u, %u, %u) with %#x", name_of(operation),
-           thread.mask, other.index.x, other.index.y, other.index.z, other.mask);
-    }
-  }
-  return true;
-}
-
-void Scheduler::release(std::uint32_t mask) {
-  Warp& group = warp();
-  mask &= group.exists;
-  group.waiting &= ~mask;
-  group.can_run |= mask;
-  for (std::uint32_t rest = mask; rest != 0; rest &= rest - 1) {
-    lane(lowest(rest)).waits_at = Operation::none;
-  }
-}
-
-void Scheduler::sync_warp() {
-  if (!meet(Operation::sync_warp)) return;
-  Warp& group = warp();
-  // Of a part of the warp, it orders nothing here, which may report a race that is none.
-  if ((group.exists & ~group.exited & ~self->mask) == 0) group.now = ++clock_;
-  release(self->mask);
-}
-
-int Scheduler::barrier(Operation operation, int predicate) {
-  if (exited_ != 0) {
-    for (unsigned id = 0; id < count_; ++id) {
-      const Thread& gone = threads_[id];
-      if (gone.exited) {
-        fail("waits at %s for thread (%u, %u, %u), which has exited", name_of(operation),
-             gone.index.x, gone.index.y, gone.index.z);
-      }
-    }
-  }
-  if (arrived_ == 0) {
-    barrier_ = operation;
-    held_ = 0;
-  } else if (barrier_ != operation) {
-    fail("waits at %s while others wait at %s", name_of(operation), name_of(barrier_));
-  }
-  held_ += predicate != 0 ? 1 : 0;
-  ++arrived_;
-  if (arrived_ < count_) {
-    self->waits_at = operation;
-    warp().can_run &= ~(1U << self->lane);
-    go_to(choose());
-    return result_;
-  }
-  arrived_ = 0;
-  result_ = operation == Operation::barrier_count ? held_
-            : operation == Operation::barrier_and
-                ? static_cast<int>(held_ == static_cast<int>(count_))
-                : static_cast<int>(held_ > 0);
-  shadow.pass_barrier(++clock_);
-  for (unsigned id = 0; id < count_; ++id) threads_[id].waits_at = Operation::none;
-  for (unsigned warp = 0; warp * 32 < count_; ++warp) {
-    warps_[warp].can_run = warps_[warp].exists;
-    warps_[warp].now = clock_;
-    ready_ |= 1U << warp;
-  }
-  return result_;
-}
-
-// Nothing can run and some wait: says for whom the first of them waits.
-void Scheduler::report_stuck() {
-  const Thread* waiting = nullptr;
-  for (unsigned id = 0; id < count_ && waiting == nullptr; ++id) {
-    if (!threads_[id].exited) waiting = &threads_[id];
-  }
-  const bool at_barrier = waiting->waits_at <= Operation::barrier_or;
-  const unsigned warp = waiting->id / 32U;
-  for (unsigned id = 0; id < count_; ++id) {
-    const Thread& other = threads_[id];
-    if (!at_barrier && (id / 32 != warp || (waiting->mask >> id % 32 & 1U) == 0)) continue;
-    if (other.exited) {
-      fail_of(*waiting, "waits at %s for thread (%u, %u, %u), which has exited",
-              name_of(waiting->waits_at), other.index.x, other.index.y, other.index.z);
-    }
-    if (other.waits_at != waiting->waits_at) {
-      fail_of(*waiting, "waits at %s for thread (%u, %u, %u), which waits at %s",
-              name_of(waiting->waits_at), other.index.x, other.index.y, other.index.z,
-              name_of(other.waits_at));
-    }
-  }
-  fail_of(*waiting, "waits at %s for ever", name_of(waiting->waits_at));
-}
-
-// -- shared memory
-// -----------------------------------------------------------------------------------
-
-Array Scheduler::static_array(const void* site, const char* name, std::size_t bytes) {
-  for (const StaticArray& known : static_arrays_) {
-    if (known.site == site) return known.array;
-  }
-  const unsigned first = (dynamic_ + 15) / 16 * 16;
-  if (used_ - first + bytes > kMaxStatic) {
-    fail("static arrays take %zu bytes of shared memory; %u are the most", used_ - first + bytes,
-         kMaxStatic);
-  }
-  if (used_ + bytes > most_shared(how.capability)) {
-    fail("static and dynamic arrays take %zu bytes of shared memory; %u are the most",
-         used_ + bytes, most_shared(how.capability));
-  }
-  const Array array{used_, static_cast<unsigned>(bytes)};
-  static_arrays_.push_back({site, name, array});
-  used_ += static_cast<unsigned>((bytes + 15) / 16 * 16);
-  shadow.cover(used_);
-  return array;
-}
-
-Array Scheduler::dynamic_array(unsigned start, std::size_t bytes) {
-  if (start + bytes > dynamic_) {
-    fail("takes %zu bytes of dynamic shared memory from byte %u on, of %u launched with", bytes,
-         start, dynamic_);
-  }
-  return {start, static_cast<unsigned>(bytes)};
-}
-
-void Scheduler::place(unsigned at, char* text, std::size_t size) const {
-  for (const StaticArray& known : static_arrays_) {
-    if (at >= known.array.start && at - known.array.start < known.array.bytes) {
-      std::snprintf(text, size, "byte %u of %s", at - known.array.start, known.name);
-      return;
-    }
-  }
-  std::snprintf(text, size, "byte %u of dynamic shared memory", at);
-}
-
-// -- what kernels call
-// -------------------------------------------------------------------------------
+// -- what kernels call ----------------------------------------------------------------------------
 
 void fail_of(const Thread& thread, const char* format, ...) {
   char text[400];
@@ -493,13 +285,6 @@ void run(const char* name, const Geometry& geometry, void (*body)(const void*),
   static thread_local std::unique_ptr<Scheduler> of_this_thread;  // a pointer: see thread.h
   if (of_this_thread == nullptr) of_this_thread = std::make_unique<Scheduler>();
   of_this_thread->run(name, geometry, body, arguments);
-}
-
-int barrier(Operation operation, int predicate) { return scheduler->barrier(operation, predicate); }
-
-void sync_warp(std::uint32_t mask) {
-  self->mask = mask;
-  scheduler->sync_warp();
 }
 
 void waited_for_previous_kernel() { scheduler->waited_for_previous = true; }

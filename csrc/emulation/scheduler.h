@@ -12,6 +12,16 @@
 
 namespace goturn::emulation {
 
+// Bytes of shared memory that a block can have, at most and by compute capability; of static
+// arrays.
+inline constexpr unsigned kMaxShared = 227 * 1024;
+inline constexpr unsigned kMaxStaticShared = 48 * 1024;
+inline unsigned most_shared(int capability) {
+  if (capability >= 90) return kMaxShared;
+  if (capability == 80 || capability == 87) return 163 * 1024;
+  return capability >= 80 ? 99 * 1024 : 64 * 1024;
+}
+
 struct Warp {
   std::uint32_t exists;  // lanes
   std::uint32_t exited;
@@ -105,6 +115,9 @@ class Scheduler {
 extern GOTURN_THREAD_LOCAL Scheduler* scheduler;
 
 const char* name_of(Operation operation);
+
+// Sets the mask of the running thread to all lanes of its warp, which must all exist.
+void need_whole_warp(Operation operation);
 
 // A read for all lanes of the running warp, of what `lane` gave the address.
 void follow_read_by_warp(const Thread& lane, unsigned at, unsigned bytes);
