@@ -54,6 +54,12 @@ def load_device(name: str) -> Device:
     return Device(kernels, lambda array: _put(cupy, array), cupy.asnumpy, cupy.cuda.Stream.null.ptr)
 
 
+def need_products(device: Device, products: str) -> None:
+    """Skips the test where the GPU does not form such products."""
+    if products != "scalar" and device.kernels.compute_capability() < (8, 0):
+        pytest.skip(f"{products} needs tensor cores, compute capability 8.0")
+
+
 def _copy(array: np.ndarray) -> np.ndarray:
     """As ``array`` lies, so that its strides are tried."""
     copied: np.ndarray = array.copy(order="K")

@@ -22,6 +22,7 @@ from cuda_device import (
     assert_within,
     empty,
     load_device,
+    need_products,
     numbers,
     stored,
     to_nchw,
@@ -93,6 +94,7 @@ class Problem:
     def __init__(
         self, device: Device, case: Case, kind: str, products: str, *, positive: bool = False
     ) -> None:
+        need_products(device, products)
         self.device, self.kind, self.products = device, kind, products
         x_shape, weight_shape, parameters = case
         self.parameters = {"stride": 1, "pad": 0, "groups": 1, **parameters}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cuda_device import Device, load_device
+from cuda_device import Device, load_device, need_products
 from goturn.ops import compressed
 from goturn.ops.reference import ReferenceOps
 
@@ -136,6 +136,7 @@ def linear(
 ) -> np.ndarray:
     """y of device arrays x and weight, the same bits in two runs."""
     dtype = str(weight.dtype)
+    need_products(device, products)
     size = device.kernels.linear_workspace(x.shape, weight.shape, dtype=dtype, products=products)
     results = []
     for _ in range(2):
@@ -243,6 +244,7 @@ def test_no_items_and_no_outputs(device: Device) -> None:
 def test_gradient_of_the_input(
     device: Device, products: str, inputs: int, outputs: int, more: int
 ) -> None:
+    need_products(device, products)
     weight = normal(outputs, inputs, seed=1)
     matrix = device.put(widened(weight, more))[:, :inputs]
     for batch in (1, 8, 9, 50, 65):
