@@ -8,30 +8,33 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from gpu.report import asked_table, ceiling_lines, row_table
-from gpu.rows import NO_TIME
+from gpu.rows import NO_TIME, done_file
 from gpu.sections import NAMES
 from harness import HERE, write_result
 from machine import commit, describe, now
 
-#: Seconds that a section may take, and to which it is told to keep itself, less a margin.
+#: Seconds that a section may take, and to which it is told to keep itself, less a margin; less for
+#: all where they are more together than there is.
 LIMITS = {
     "ceilings": 60,
     "network": 90,
     "tracker": 70,
     "training": 70,
+    "compiled": 150,
     "convolutions": 90,
     "linear": 60,
     "planes": 50,
-    "compiled": 150,
     "memory": 60,
 }
 
@@ -51,8 +54,8 @@ def run_sections(
     paths = (str(HERE), os.environ.get("PYTHONPATH"))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     ran = []
-    for name in names:
-        limit = min(LIMITS[name], end - time.monotonic())
+    for index, name in enumerate(names):
+        limit = share(names[index:], end - time.monotonic())
         if limit < MARGIN:
             ran.append({"section": name, "outcome": NO_TIME, "seconds": 0})
             continue
@@ -62,16 +65,39 @@ def run_sections(
             sys.executable, "-m", "gpu.sections", name, "--rows", str(rows),
             "--ceilings", str(ceilings), "--seconds", str(limit - MARGIN / 2),
         ]  # fmt: skip
-        try:
-            status = subprocess.run(command, check=False, timeout=limit, env=environment).returncode
+        status = run(command, limit, environment)
+        if status is None:  # what it had measured by then may have been all
+            outcome = "ok" if done_file(rows, name).exists() else STOPPED
+        else:
             outcome = "ok" if status == 0 else f"exit status {status}"
-        except subprocess.TimeoutExpired:
-            outcome = STOPPED
         spent = round(time.monotonic() - start, 1)
         ran.append({"section": name, "outcome": outcome, "seconds": spent})
     lines = rows.read_text(encoding="utf-8").splitlines()
     found = json.loads(ceilings.read_text(encoding="utf-8")) if ceilings.exists() else {}
     return [json.loads(line) for line in lines], found, ran
+
+
+def share(names: Sequence[str], seconds: float) -> float:
+    """Of ``seconds`` for the sections ``names``, those that the first may take.
+
+    Where there are less than all may take, they are divided alike; what one leaves is the others'.
+    """
+    limit = LIMITS[names[0]]
+    return min(limit, seconds * limit / sum(LIMITS[name] for name in names))
+
+
+def run(command: Sequence[str], seconds: float, environment: Mapping[str, str]) -> int | None:
+    """The exit status; None where it was ended at its limit, with all that it had started."""
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        return process.wait(timeout=seconds)
+    except BaseException as error:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if isinstance(error, subprocess.TimeoutExpired):
+            return None
+        raise
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -90,6 +116,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> int:
     options = parse(arguments)
+    # Raises, so that a section's processes, in a session of their own, are ended too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     started = now()
     with tempfile.TemporaryDirectory() as folder:
         rows, ceilings, ran = run_sections(options.sections, options.seconds, Path(folder))

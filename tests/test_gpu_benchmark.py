@@ -374,6 +374,53 @@ def test_the_command_goes_on_after_a_section_that_fails(tmp_path, monkeypatch, c
     assert "| network | 1.5 |" in capsys.readouterr().out
 
 
+def test_a_section_s_time_is_a_share_of_what_is_left():
+    limits, names = measure_gpu.LIMITS, measure_gpu.NAMES
+    assert list(names[1:5]) == ["network", "tracker", "training", "compiled"]
+    assert measure_gpu.share(names, 10_000) == limits["ceilings"]
+    half, spent = sum(limits.values()) / 2, 0.0
+    for index in range(len(names)):
+        spent += measure_gpu.share(names[index:], half - spent)
+    assert spent == pytest.approx(half)
+    assert measure_gpu.share(names, half) == pytest.approx(limits["ceilings"] / 2)
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_section_that_does_not_end_is_ended_with_its_children(tmp_path, monkeypatch, done):
+    """Which is a failure only where rows are missing."""
+    package = tmp_path / "gpu"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "sections.py").write_text(
+        "import pathlib, subprocess, sys, time\n"
+        "rows = pathlib.Path(sys.argv[3])\n"
+        "child = subprocess.Popen(['sleep', '60'])\n"
+        "pathlib.Path(__file__).with_name('pid').write_text(str(child.pid))\n"
+        'rows.write_text(\'{"name": "a", "us": 1.0}\\n\')\n'
+        f"if {done}: rows.with_name('network.done').touch()\n"
+        "time.sleep(60)\n"
+    )
+    monkeypatch.setattr(measure_gpu, "HERE", tmp_path)
+    monkeypatch.setattr(measure_gpu, "LIMITS", {"network": 3})
+    monkeypatch.setattr(measure_gpu, "MARGIN", 0)
+    rows, _, ran = measure_gpu.run_sections(["network"], 100, tmp_path)
+    assert ran[0]["outcome"] == ("ok" if done else measure_gpu.STOPPED)
+    assert measure_gpu.is_complete(rows, ran) == done
+    state = Path("/proc", (package / "pid").read_text(), "stat")
+    deadline = time.monotonic() + 10
+    while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_last_row_s_file_is_there_when_a_section_has_ended(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    kept = rows.Rows(path, "network", 10)
+    assert not rows.done_file(path, "network").exists()
+    kept.end()
+    assert rows.done_file(path, "network").exists()
+
+
 def test_unknown_sections_are_refused(capsys):
     with pytest.raises(SystemExit):
         measure_gpu.parse(["--output", "x.json", "--sections", "network,gpu"])

@@ -29,7 +29,8 @@ def cases(device: Device, weights: Weights) -> Iterator[Case]:
     yield _network(device, weights, *CHOSEN[1])
     yield _training(device, weights)
     for count, title in CHOSEN[2:]:
-        yield _network(device, weights, count, title)
+        if title in device.ops().precisions:
+            yield _network(device, weights, count, title)
 
 
 def _network(device: Device, weights: Weights, count: int, title: str) -> Case:

@@ -7,7 +7,6 @@ import importlib
 import time
 from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
@@ -68,8 +67,7 @@ class Device:
         self, weights: Weights, precision: str = "fp32", products: str | None = None
     ) -> Network:
         """A network on this device."""
-        with mock.patch("goturn.network.get_ops", return_value=self.ops(products)):
-            return Network(weights, "cuda", precision=precision)
+        return Network(weights, self.ops(products), precision=precision)
 
     @property
     def pointer(self) -> int:

@@ -190,6 +190,10 @@ class Rows:
         self.add(row)
         device.release()
 
+    def end(self) -> None:
+        """Says that there are no more: whatever becomes of the process, nothing is lost."""
+        done_file(self._file, self._section).touch()
+
     def guarded(self, name: str, function: Callable[[], None]) -> None:
         """Calls ``function``; what it raises is a row of that name."""
         try:
@@ -202,6 +206,11 @@ class Rows:
         with open(self._file, "a", encoding="utf-8") as file:
             print(json.dumps(row), file=file)
         print(f"{self._section}: {line(row)}", file=sys.stderr, flush=True)
+
+
+def done_file(rows: Path, section: str) -> Path:
+    """What is there when a section has written all its rows."""
+    return rows.with_name(f"{section}.done")
 
 
 def line(row: Mapping[str, Any]) -> str:

@@ -43,10 +43,10 @@ SECTIONS: dict[str, Cases] = {
     "network": networks.cases,
     "tracker": trackers.cases,
     "training": trainings.cases,
+    "compiled": compiled.cases,
     "convolutions": op_convs.cases,
     "linear": op_linears.cases,
     "planes": op_planes.cases,
-    "compiled": compiled.cases,
 }
 NAMES = ("ceilings", *SECTIONS, "memory")
 
@@ -91,23 +91,29 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", module="torch")
     rows = Rows(options.rows, options.section, options.seconds)
+    measure(options, rows)
+    rows.end()
+    return 0
+
+
+def measure(options: argparse.Namespace, rows: Rows) -> None:
+    """All that the section has to say."""
     if options.section == "memory":
         with tempfile.TemporaryDirectory() as folder:
             weights = weights_of("memory", goturn())
             for row in memory.rows(weights, Path(folder), LOADED):
                 rows.add(row)
-        return 0
+        return
     device = Device()
     if options.section == "ceilings":
         found: dict[str, Any] = {**ceilings_of_gpu.measure(device), "versions": device.versions()}
         options.ceilings.write_text(json.dumps(found), encoding="utf-8")
         print(json.dumps(found), file=sys.stderr)
-        return 0
+        return
     ceilings: dict[str, float] = {}
     if options.ceilings.exists():
         ceilings = json.loads(options.ceilings.read_text(encoding="utf-8"))
     run(options.section, device, weights_of(options.section, goturn()), rows, ceilings)
-    return 0
 
 
 if __name__ == "__main__":
