@@ -33,6 +33,9 @@ check_cuda(0)
 sys.exit(None if _cuda.__file__.startswith(sys.argv[1]) else f"another goturn: {_cuda.__file__}")
 """
 
+#: Seconds that a program has to end itself.
+GRACE = 3
+
 #: Ends a process under compute-sanitizer that found something.
 FOUND = 77
 
@@ -161,7 +164,9 @@ def sanitizer(tool: str, check: Check, seconds: float, log: Path) -> Outcome:
         return Outcome(tool, "skipped", "no compute-sanitizer on the PATH; it comes with CUDA")
     command = [program, "--tool", tool, "--error-exitcode", str(FOUND)]
     # Each array by itself, not a part of CuPy's pool: else what lies behind it is there too.
-    chosen = pytest("-p", "cupy_without_pool", "-m", "not slow", "-k", "cuda and not emulated")
+    # A line a test, so that those that were done are told from one that was begun.
+    options = ("-vv", "-p", "cupy_without_pool", "-m", "not slow")
+    chosen = pytest(*options, "-k", "cuda and not emulated")
     files = [str(file) for name in SANITIZED for file in sorted((ROOT / "tests").glob(name))]
     status = run([*command, *chosen, *files], check, seconds, log)
     text = log.read_text(encoding="utf-8", errors="replace")
@@ -174,8 +179,12 @@ def sanitizer(tool: str, check: Check, seconds: float, log: Path) -> Outcome:
         return Outcome(tool, "failed", f"{max(count, marks)} findings: {first_finding(text)}")
     outcome = judge(tool, status, log)
     if status is None:
-        outcome.detail = "nothing found until its limit"
-        outcome.status = "ok"
+        passed = len(re.findall(r"\bPASSED\b", text))
+        if "\nFAILED" in text or re.search(r"::.* (FAILED|ERROR)\b", text):
+            return Outcome(tool, "failed", "a test failed before its limit")
+        if not passed:
+            return Outcome(tool, "stopped", "no test was done until its limit")
+        return Outcome(tool, "ok", f"nothing found in {passed} tests, until its limit")
     return outcome
 
 
@@ -241,9 +250,12 @@ def run(command: Sequence[str], check: Check, seconds: float, log: Path) -> int 
         try:
             return process.wait(timeout=max(1.0, seconds))
         except BaseException as error:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            # First what lets it end those of its children that have sessions of their own.
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, number)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=GRACE)
             if isinstance(error, subprocess.TimeoutExpired):
                 return None
             raise
