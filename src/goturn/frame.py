@@ -12,7 +12,7 @@ def check_frame(frame: Any, kind: Any = np.ndarray) -> Any:
 
     Args:
         frame: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 array, any strides.
-        kind: of array; what is made of it is of the same kind.
+        kind: of array, NumPy's or a device's; what is made of it is of the same kind.
 
     Raises:
         TypeError: not an array.

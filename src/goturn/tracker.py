@@ -33,6 +33,9 @@ WeightsLike = str | Path | Weights | Network
 class MultiTracker:
     """Tracks any number of objects on one set of weights, with one batched forward per frame.
 
+    Frames are NumPy arrays; on a GPU they may also be arrays in its memory, CuPy's or any with
+    ``__cuda_array_interface__`` (PyTorch's tensors): these are cropped where they lie.
+
     Each object gets the box that a :class:`Tracker` of its own would give, to rounding.  Calls from
     several threads wait for each other.
 
@@ -40,7 +43,8 @@ class MultiTracker:
         weights: a weights file in any format that :func:`goturn.weights.load` reads, or Weights, or a
             Network (shared with its other users; it brings its own device and precision).
         device: "auto", "cpu", "cuda", "cuda:N" or "reference".
-        precision: "fp32", "bf16" or "int8": see :class:`goturn.network.Network`.
+        precision: "fp32", "bf16" or "int8" on a CPU; also "fp16" on a GPU, and "tf32" on one that has it
+            (compute capability 8.0); see :class:`goturn.network.Network`.
         ahead: begin with the next frame's work as soon as a frame's is done: a thread runs the previous
             frame's crops through their half of the network while the caller fetches the next frame.
             The boxes are the same, bit for bit, and come sooner after their frame; what goes wrong in
@@ -82,7 +86,7 @@ class MultiTracker:
 
         Args:
             frame: the frame that was last passed to :meth:`update`, or the first one; (H, W, 3) uint8
-                BGR, or (H, W), (H, W, 1), (H, W, 4).
+                BGR, or (H, W), (H, W, 1), (H, W, 4); in host memory, or on CUDA the device's.
             box: x, y, w, h in pixels of the frame; must overlap it.
 
         Returns:
@@ -126,8 +130,8 @@ class MultiTracker:
         """Finds each object in the next frame.
 
         Args:
-            frame: (H, W, 3) uint8 BGR, or (H, W), (H, W, 1), (H, W, 4); it may differ in size from
-                the previous one.
+            frame: (H, W, 3) uint8 BGR, or (H, W), (H, W, 1), (H, W, 4), in host memory or on CUDA the
+                device's; it may differ from the previous one in size, and in where it is.
 
         Returns:
             Box by object number, in image pixels: four finite numbers, width and height at least 1,
