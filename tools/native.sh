@@ -12,7 +12,7 @@ trap 'exit 1' INT TERM
 build_modules() {
   cmake -S "$root" -B "$work/build" -DGOTURN_CUDA=OFF -DGOTURN_WERROR=ON \
     -DPython_EXECUTABLE="$python" "$@"
-  cmake --build "$work/build"
+  cmake --build "$work/build" --parallel "${CMAKE_BUILD_PARALLEL_LEVEL:-2}"
   mkdir "$work/site"
   cp -r "$root/src/goturn" "$work/site/"
   rm -f "$work"/site/goturn/*.so
