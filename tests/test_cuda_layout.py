@@ -17,6 +17,7 @@ from cuda_device import (
     to_nchw,
     to_nhwc,
 )
+from emulated import emulated_ops
 
 #: x (N, C, H, W), and the channels that pixels are padded to.
 SHAPES = [
@@ -59,3 +60,13 @@ def test_to_planes(device: Device, shape: tuple[int, int, int, int], kind: str) 
     y = device.put(empty(shape))
     device.kernels.nhwc_to_nchw(device.put(pixels), y, stream=device.stream)
     np.testing.assert_array_equal(device.get(y), to_nchw(numbers(pixels)))
+
+
+def test_more_rows_than_a_grid_is_high():
+    ops = emulated_ops()
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+    index = np.random.default_rng(0).integers(0, 4, 70_000)
+    taken = ops.take_rows(ops.from_numpy(rows), index)
+    assert np.array_equal(taken, rows[index])
+    sums = ops.sum_rows(ops.from_numpy(np.ones((1, 2), np.float32)), np.array([69_999]), 70_000)
+    assert np.array_equal(np.flatnonzero(sums[:, 0]), [69_999])
