@@ -49,9 +49,10 @@ class Network:
     Args:
         weights: architecture and parameters; not copied where the device is in host memory.
         device: see :func:`goturn.ops.get_ops`; or operations of one's own.
-        precision: of the weights of all fc layers but the last, which are nearly all of the memory
-            that an update reads: "fp32", "bf16" (half the memory) or "int8" (a quarter); everything
-            else is in fp32.  The last two are converted copies, for inference alone.
+        precision: "fp32", or what else the device offers (``ops.precisions``): "bf16", "fp16" and
+            "int8" are those of the weights of all fc layers but the last, which are nearly all of the
+            memory that an update reads: converted copies, for inference alone.  What convolutions are
+            computed in is the device's (README); "tf32" is that of products alone.
         dtype: np.float32, or np.float64 on the ``reference`` device (for tests of gradients).
 
     Raises:
