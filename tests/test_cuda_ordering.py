@@ -339,10 +339,6 @@ def test_a_step_is_used_on_another_stream_than_it_was_made_on(ops, memory, first
     )
 
 
-@pytest.mark.xfail(
-    reason="nothing orders a retarget that still runs, and a step that changes fc weights",
-    strict=True,
-)
 def test_a_tracker_and_training_of_its_network(ops, memory):
     """On streams of their own: the tracker sees what was learnt before, and not half of it."""
     boxes = []

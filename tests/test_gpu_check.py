@@ -21,7 +21,7 @@ from gpu_stages import Check, Outcome
 
 ROOT = Path(__file__).resolve().parent.parent
 GPU = devices.CudaDevice(0, "NVIDIA H200", (9, 0), 1 << 37)
-NO_GPU = "no NVIDIA driver was found (libcuda.so.1 cannot be loaded); install one"
+NO_GPU = "no NVIDIA driver was found (libcuda.so.1 cannot be loaded); install it"
 
 
 def status(found=(), problem=None):
@@ -60,8 +60,9 @@ def test_without_a_gpu_it_says_so_and_does_nothing(monkeypatch, tmp_path, capsys
 
 def test_missing_packages_are_named(monkeypatch, capsys):
     monkeypatch.setattr(gpu_check, "NEEDED", {"numpy": "numpy", "no_such_module_here": "cupy-x"})
+    monkeypatch.setattr(devices, "cuda_status", lambda: status([GPU]))
     assert gpu_check.main([]) == 2
-    assert capsys.readouterr().err == "error: this Python lacks cupy-x; pip install them\n"
+    assert capsys.readouterr().err == "error: this Python lacks packages; pip install cupy-x\n"
 
 
 def test_a_folder_that_cannot_be_written_is_refused_first(machine, tmp_path, capsys):

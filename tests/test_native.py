@@ -301,7 +301,8 @@ def test_no_driver(machine: Any) -> None:
     status = machine(None)
     assert (status.built, status.driver_version, status.devices) == (True, None, ())
     assert status.problem == (
-        "no NVIDIA driver was found (libcuda.so.1 cannot be loaded); install one"
+        "no NVIDIA driver was found (libcuda.so.1 cannot be loaded); install it if there is an "
+        "NVIDIA GPU here"
     )
 
 
@@ -485,7 +486,8 @@ def test_get_ops_tells_what_is_missing(machine: Any) -> None:
     with pytest.raises(RuntimeError) as caught:
         get_ops("cuda")
     assert str(caught.value) == (
-        "no NVIDIA driver was found (libcuda.so.1 cannot be loaded); install one; device 'cpu' "
+        "no NVIDIA driver was found (libcuda.so.1 cannot be loaded); install it if there is an "
+        "NVIDIA GPU here; device 'cpu' "
         "(--device cpu) needs none of this"
     )
     assert get_ops("auto").name == "cpu"

@@ -43,8 +43,8 @@ NINE_MINUTES = 540
 
 #: By the name of the module; what stages cannot do without.
 NEEDED = {
-    "numpy": "numpy", "h5py": "h5py", "cv2": "opencv-python-headless", "tqdm": "tqdm",
-    "cupy": "cupy-cuda13x (or cupy-cuda12x)", "pybind11": "pybind11", "pytest": "pytest",
+    "numpy": "numpy", "h5py": "h5py", "cv2": "opencv-python", "tqdm": "tqdm",
+    "cupy": "cupy-cuda13x", "pybind11": "pybind11", "pytest": "pytest",
     "hypothesis": "hypothesis", "psutil": "psutil",
 }  # fmt: skip
 
@@ -62,14 +62,17 @@ def first_gpu() -> Any:
         RuntimeError: there is none, and why; or packages are missing.
     """
     missing = missing_modules()
-    if missing:
-        raise RuntimeError(f"this Python lacks {', '.join(missing)}; pip install them")
+    lacks = f"this Python lacks packages; pip install {' '.join(missing)}"
+    if "numpy" in missing:
+        raise RuntimeError(lacks)
     sys.path.insert(0, str(ROOT / "src"))
     from goturn.ops import devices
 
     status = devices.cuda_status()
     if not status.devices:
         raise RuntimeError(f"no GPU to check: {status.problem}")
+    if missing:
+        raise RuntimeError(lacks)
     return status.devices[0]
 
 

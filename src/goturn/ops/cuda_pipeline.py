@@ -264,12 +264,12 @@ class _Plan:
             self._replay = self._memory.capture(self._enqueue, self._stream)
         else:
             self._replay.launch()
-        if isinstance(frame, DeviceFrame):  # and what writes over it later, last
+        # And what changes the frame, or the network, later, last.
+        self._memory.follow(self._memory.caller_stream(), self._stream)
+        if isinstance(frame, DeviceFrame):
             self._frame = frame
             self._memory.record(self._read, self._stream)
-            if frame.ordered:
-                self._memory.follow(self._memory.caller_stream(), self._stream)
-            else:  # in some stream that nobody named
+            if not frame.ordered:  # it will be changed in some stream that nobody named
                 self._memory.wait(self._read)
 
 

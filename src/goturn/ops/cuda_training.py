@@ -80,6 +80,7 @@ class CudaTrainingStep:
                 velocities={n: memory.zeros(parameters[n].shape, np.float32) for n in names},
                 rates=memory.zeros((len(names), 3), np.float32),
             )  # fmt: skip
+            memory.follow(self._state.stream, memory.caller_stream())
         self._plans: dict[tuple[int, int, bool], _Plan] = {}
 
     def run(self, batch: Any, rates: Mapping[str, Any], *, dropout_key: int | None) -> float:
@@ -96,7 +97,6 @@ class CudaTrainingStep:
             plan = self._plans[key]
             plan.send(batch, [rates.get(name) for name in self._state.names], dropout_key)
             plan.launch()
-            self._memory.follow(self._memory.caller_stream(), self._state.stream)
             return plan.loss()
 
     def _new_plan(self, key: tuple[int, int, bool]) -> _Plan:
@@ -174,7 +174,6 @@ class _Plan:
         self._counters = memory.zeros((kernels.COUNTERS,), np.int32)
         self._pinned = [memory.pinned(x.shape, x.dtype) for x in self._small()]
         self._host_loss = memory.pinned((1,), np.float64)
-        self._sent = memory.new_event()
         self._graph: Any = None
 
     def _small(self) -> list[Array]:
@@ -188,7 +187,6 @@ class _Plan:
 
     def send(self, batch: Any, rates: list[Any], dropout_key: int | None) -> None:
         memory, stream = self._memory, self._state.stream
-        memory.wait(self._sent)
         owners, labels, keys, rows = self._pinned
         owners[...] = batch.owners
         labels[...] = batch.labels
@@ -199,7 +197,6 @@ class _Plan:
         for host, device in zip(self._pinned, self._small(), strict=True):
             memory.upload(host, device, stream)
         self._towers.send(batch.targets, batch.searches, stream)
-        memory.record(self._sent, stream)
 
     def launch(self) -> None:
         if self._graph is None:

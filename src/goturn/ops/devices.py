@@ -206,7 +206,8 @@ def _query_driver() -> tuple[tuple[int, int] | None, tuple[CudaDevice, ...], str
         return (
             None,
             (),
-            f"no NVIDIA driver was found ({_DRIVER_LIBRARY} cannot be loaded); install one",
+            f"no NVIDIA driver was found ({_DRIVER_LIBRARY} cannot be loaded); install it if there is an "
+            "NVIDIA GPU here",
         )
     number = ctypes.c_int()
     version = None

@@ -1,1 +1,1 @@
-"""Training, offline, from labelled videos and photographs (the paper, section 4)."""
+"""Training, offline: one iteration of it so far (:mod:`goturn.training.step`)."""

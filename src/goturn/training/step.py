@@ -3,7 +3,7 @@
 A step holds the solver's state beside the network.  Devices with a faster way of their own offer it in
 the same words (:meth:`goturn.ops.interface.Ops.training_step`); :class:`PlainStep` is any device's.
 
-The loss is a sum over the batch, and the learning rates of the paper belong to that (facts 3.3, 3.5).
+The loss is a sum over the batch, as in the authors' network: the paper's learning rates belong to that.
 """
 
 from __future__ import annotations
