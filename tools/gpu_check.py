@@ -66,7 +66,10 @@ def first_gpu() -> Any:
     if "numpy" in missing:
         raise RuntimeError(lacks)
     sys.path.insert(0, str(ROOT / "src"))
-    from goturn.ops import devices
+    try:
+        from goturn.ops import devices
+    finally:
+        sys.path.remove(str(ROOT / "src"))
 
     status = devices.cuda_status()
     if not status.devices:
