@@ -34,7 +34,7 @@ class _Training:
 
 
 class Goturn(_Training):
-    """``goturn.network.Network``; each fc weight's gradient and update in one pass."""
+    """``goturn.training.step``; each fc weight's gradient and update in one pass."""
 
     def __init__(self, weights: str, device: str, threads: int, batch: int, side: int) -> None:
         super().__init__(batch, side)
@@ -46,29 +46,20 @@ class Goturn(_Training):
 
         from goturn import weights
         from goturn.network import Network
+        from goturn.training.step import Batch, Rates, training_step
 
-        self._network = Network(weights.load(self._file), self._device)
-        ops = self._network.ops
-        head = [layer.name for layer in self._network.architecture.head]
-        self._velocity = {
-            name: ops.from_numpy(np.zeros(value.shape, np.float32))
-            for name, value in self._network.parameters.items()
-            if name.split("/")[0] in head
-        }
+        network = Network(weights.load(self._file), self._device)
+        self._step = training_step(network)
+        targets, searches = self._crops
+        owners = np.arange(len(self._label))
+        self._batch = Batch(targets, searches, owners, self._label)
+        self._rates = {}
+        for layer in network.architecture.head:
+            self._rates[f"{layer.name}/weight"] = Rates(RATE, MOMENTUM, DECAY)
+            self._rates[f"{layer.name}/bias"] = Rates(2 * RATE, MOMENTUM)
 
     def step(self) -> None:
-        network, ops, velocity = self._network, self._network.ops, self._velocity
-        rates = {"rate": RATE, "momentum": MOMENTUM, "decay": DECAY}
-
-        def update(name: str, dy: Any, x: Any) -> None:
-            ops.linear_sgd_update(dy, x, network.parameters[name], velocity[name], **rates)
-
-        forward = network.forward(*self._crops, dropout_key=self._iteration, frozen=True)
-        self._loss, d_units = ops.l1_loss(forward.units, self._label)
-        gradients = network.backward(forward, d_units, towers=False, update=update)
-        for name, gradient in gradients.items():
-            bias = {"rate": 2 * RATE, "momentum": MOMENTUM, "decay": 0.0}
-            ops.sgd_update(network.parameters[name], gradient, velocity[name], **bias)
+        self._loss = self._step.run(self._batch, self._rates, dropout_key=self._iteration)
         self._iteration += 1
 
 

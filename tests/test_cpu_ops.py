@@ -16,6 +16,7 @@ from goturn import _cpu
 from goturn.ops import Ops
 from goturn.ops.cpu import CpuOps
 from goturn.ops.cuda import CudaOps
+from goturn.ops.host_arrays import HostArrays
 from goturn.ops.reference import ReferenceOps
 
 OPS, REFERENCE = CpuOps(), ReferenceOps()
@@ -103,7 +104,11 @@ def test_any_number_of_threads_gives_the_same_bits(name: str) -> None:
 
 @pytest.mark.parametrize(
     "op",
-    [name for name in vars(ReferenceOps) if name[0] != "_" and name not in ("name", "precisions")],
+    [
+        name
+        for name in {**vars(HostArrays), **vars(ReferenceOps)}
+        if name[0] != "_" and name not in ("name", "precisions")
+    ],
 )
 def test_no_arithmetic_is_left_to_numpy(op: str) -> None:
     for compiled in (CpuOps, CudaOps):

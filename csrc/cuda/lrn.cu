@@ -23,23 +23,11 @@ constexpr int kThreads = 128;
 constexpr std::int64_t kMostShared = 6000;
 
 template <int kCount, class T>
-__global__ void normalise_pixels(Normalisation norm, const T* x, T* y) {
-  SharedMemory memory;
-  const int channels = static_cast<int>(norm.channels);
-  const int pitch = PixelBlock::pitch(channels);
-  const Shared<float> rows = memory.take<float>(static_cast<int>(blockDim.y) * pitch);
-  const Shared<float> row = rows + static_cast<int>(threadIdx.y) * pitch;
-  wait_for_previous_kernel();
-  let_next_kernel_start();
-  const int channel = static_cast<int>(threadIdx.x) * kCount;
-  const std::int64_t pixel = static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
-  const bool inside = pixel < norm.pixels;
-  float values[kCount] = {};
-  if (inside) load_vector(x + pixel * channels + channel, values);
-  share(row, kMargin + channel, channels, values);
-  __syncthreads();
-  normalise(norm, row, kMargin + channel, values);
-  if (inside) store_vector(values, y + pixel * channels + channel);
+__global__ void normalise_images(Normalisation norm, const T* x, T* y) {
+  const auto load = [&](std::int64_t pixel, int channel, float (&values)[kCount]) {
+    load_vector(x + pixel * norm.channels + channel, values);
+  };
+  normalise_pixels<kCount>(norm, load, y);
 }
 
 // The sum of the squares about a channel, `pixel` being the pixel's first value.
@@ -78,7 +66,7 @@ void launch_lrn(const Normalisation& norm, const T* x, T* y, Stream stream) {
     how.block = pixels.block;
     how.grid = dim3(static_cast<unsigned>(divide_up(norm.pixels, how.block.y)));
     how.shared_bytes = SharedMemory::shared_size<float>(pixels.shared_values);
-    launch("lrn", normalise_pixels<kVector<T>, T>, how, stream, norm, x, y);
+    launch("lrn", normalise_images<kVector<T>, T>, how, stream, norm, x, y);
   } else {
     how.block = dim3(kThreads);
     how.grid = dim3(blocks_for(norm.pixels * norm.channels, kThreads));

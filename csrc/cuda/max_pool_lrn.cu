@@ -9,7 +9,6 @@
 #include "cuda/normalisation.h"
 #include "cuda/ops.h"
 #include "cuda/pooling.h"
-#include "cuda/vectors.h"
 
 namespace goturn::cuda {
 namespace {
@@ -19,22 +18,10 @@ constexpr int kThreads = 128;
 
 template <int kKernel, int kCount, class T>
 __global__ void pool_pixels(Pooling pool, Normalisation norm, const T* x, T* y) {
-  SharedMemory memory;
-  const int channels = static_cast<int>(norm.channels);
-  const int pitch = PixelBlock::pitch(channels);
-  const Shared<float> rows = memory.take<float>(static_cast<int>(blockDim.y) * pitch);
-  const Shared<float> row = rows + static_cast<int>(threadIdx.y) * pitch;
-  wait_for_previous_kernel();
-  let_next_kernel_start();
-  const int channel = static_cast<int>(threadIdx.x) * kCount;
-  const std::int64_t pixel = static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
-  const bool inside = pixel < norm.pixels;
-  float values[kCount] = {};
-  if (inside) pool_window<kKernel>(pool, x, pixel, channel, values);
-  share(row, kMargin + channel, channels, values);
-  __syncthreads();
-  normalise(norm, row, kMargin + channel, values);
-  if (inside) store_vector(values, y + pixel * channels + channel);
+  const auto load = [&](std::int64_t pixel, int channel, float (&values)[kCount]) {
+    pool_window<kKernel>(pool, x, pixel, channel, values);
+  };
+  normalise_pixels<kCount>(norm, load, y);
 }
 
 // Any shape: a value's neighbours are pooled again for it.

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "cuda/platform.h"
+#include "cuda/vectors.h"
 #include "shapes.h"
 
 namespace goturn::cuda {
@@ -112,5 +113,28 @@ struct PixelBlock {
   dim3 block;
   int shared_values;
 };
+
+// The body of a kernel over a grid of PixelBlocks: each thread loads its channels of a pixel by
+// load(pixel, channel, values), and stores them normalised to y.
+template <int kCount, class T, class Load>
+__device__ __forceinline__ void normalise_pixels(const Normalisation& norm, const Load& load,
+                                                 T* y) {
+  SharedMemory memory;
+  const int channels = static_cast<int>(norm.channels);
+  const int pitch = PixelBlock::pitch(channels);
+  const Shared<float> rows = memory.take<float>(static_cast<int>(blockDim.y) * pitch);
+  const Shared<float> row = rows + static_cast<int>(threadIdx.y) * pitch;
+  wait_for_previous_kernel();
+  let_next_kernel_start();
+  const int channel = static_cast<int>(threadIdx.x) * kCount;
+  const std::int64_t pixel = static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
+  const bool inside = pixel < norm.pixels;
+  float values[kCount] = {};
+  if (inside) load(pixel, channel, values);
+  share(row, kMargin + channel, channels, values);
+  __syncthreads();
+  normalise(norm, row, kMargin + channel, values);
+  if (inside) store_vector(values, y + pixel * channels + channel);
+}
 
 }  // namespace goturn::cuda

@@ -12,6 +12,7 @@ from goturn.architecture import LRN, Architecture, Conv, TowerLayer
 from goturn.box import SearchWindow
 from goturn.ops import compressed
 from goturn.ops.devices import REBUILD
+from goturn.ops.host_arrays import HostArrays
 from goturn.ops.interface import CompressedWeight
 from goturn.ops.resample import window_table
 
@@ -23,7 +24,7 @@ except ImportError as error:
     ) from error
 
 
-class CpuOps:
+class CpuOps(HostArrays):
     """:class:`goturn.ops.interface.Ops` on the CPU; see there for shapes and formulas.
 
     Arrays must be C-contiguous but for the rows of linear's matrices, which may lie apart.
@@ -31,39 +32,6 @@ class CpuOps:
 
     name = "cpu"
     precisions: tuple[str, ...] = ("fp32", "bf16", "int8")
-
-    # -- arrays ----------------------------------------------------------------------------------
-
-    def from_numpy(self, array: np.ndarray) -> np.ndarray:
-        return np.asarray(array, order="C")
-
-    def to_numpy(self, array: np.ndarray) -> np.ndarray:
-        return array
-
-    def take_rows(self, x: np.ndarray, index: np.ndarray) -> np.ndarray:
-        rows: np.ndarray = x[index]
-        return rows
-
-    def sum_rows(self, x: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
-        sums = np.zeros((count, x.shape[1]), x.dtype)
-        np.add.at(sums, index, x)
-        return sums
-
-    def concatenate(self, arrays: Sequence[np.ndarray], *, axis: int = 0) -> np.ndarray:
-        return np.concatenate(arrays, axis)
-
-    def stack(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        return np.stack(arrays)
-
-    def contiguous(self, matrix: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(matrix)
-
-    def scale(self, x: np.ndarray, factor: float) -> np.ndarray:
-        y: np.ndarray = x * x.dtype.type(factor)
-        return y
-
-    def add_to(self, y: np.ndarray, x: np.ndarray) -> None:
-        y += x
 
     def tower(
         self,

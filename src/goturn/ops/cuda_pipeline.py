@@ -30,7 +30,7 @@ from goturn.frame import check_frame
 from goturn.ops.cuda_gpu import Gpu
 from goturn.ops.cuda_head import Head
 from goturn.ops.cuda_memory import DeviceMemoryError
-from goturn.ops.cuda_tower import Arithmetic, Entry, Tower, TowerPlan
+from goturn.ops.cuda_tower import Arithmetic, Entry, Tower, TowerPlan, network_tower
 from goturn.ops.interface import Array
 from goturn.ops.resample import window_table
 
@@ -82,11 +82,11 @@ class CudaPipeline:
         memory = self.memory
         with memory.device():
             self.stream = memory.new_stream()
-            self.target_tower = _tower(gpu, architecture, parameters, tower, "")
+            self.target_tower = network_tower(gpu, architecture, parameters, tower)
             self.search_tower = (
                 self.target_tower
                 if architecture.shared_towers
-                else _tower(gpu, architecture, parameters, tower, SEARCH_SUFFIX)
+                else network_tower(gpu, architecture, parameters, tower, SEARCH_SUFFIX)
             )
             self.head = Head(gpu, architecture, parameters, products)
             #: Each target's half of the first fc layer, bias included: a row each, in order.
@@ -308,22 +308,6 @@ class _Retarget(_Plan):
     def run(self, frame: Any, windows: Sequence[SearchWindow]) -> None:
         """Begins with it, into ``parts``."""
         self._launch(frame, windows)
-
-
-def _tower(
-    gpu: Gpu,
-    architecture: Architecture,
-    parameters: Mapping[str, Any],
-    arithmetic: Arithmetic,
-    suffix: str,
-) -> Tower:
-    named = {
-        f"{layer.name}/{kind}": parameters[f"{layer.name}{suffix}/{kind}"]
-        for layer in architecture.convs
-        for kind in ("weight", "bias")
-    }
-    side = architecture.preprocessing.input_size
-    return Tower(gpu, architecture.tower, side, named, arithmetic)
 
 
 def _crop(kernels: Any, p: Preprocessing, entry: Entry, job: Array) -> Any:

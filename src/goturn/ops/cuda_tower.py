@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from goturn.architecture import LRN, Conv, MaxPool, TowerLayer
+from goturn.architecture import LRN, Architecture, Conv, MaxPool, TowerLayer
 from goturn.ops import compressed
 from goturn.ops.cuda_gpu import Gpu
 from goturn.ops.interface import Array
@@ -178,6 +178,23 @@ class Tower:
 
         plan.run(fill, features, stream)
         return features
+
+
+def network_tower(
+    gpu: Gpu,
+    architecture: Architecture,
+    parameters: Mapping[str, Array],
+    arithmetic: Arithmetic,
+    suffix: str = "",
+) -> Tower:
+    """A network's target tower, or that whose parameters' names end in ``suffix``."""
+    named = {
+        f"{layer.name}/{kind}": parameters[f"{layer.name}{suffix}/{kind}"]
+        for layer in architecture.convs
+        for kind in ("weight", "bias")
+    }
+    side = architecture.preprocessing.input_size
+    return Tower(gpu, architecture.tower, side, named, arithmetic)
 
 
 class TowerPlan:

@@ -15,7 +15,13 @@ import numpy as np
 
 from goturn.architecture import LRN, SEARCH_SUFFIX, Architecture, Conv, MaxPool
 from goturn.ops.cuda_gpu import Gpu
-from goturn.ops.cuda_tower import Arithmetic, Tower, TowerPlan, lrn_keywords, pool_keywords
+from goturn.ops.cuda_tower import (
+    Arithmetic,
+    TowerPlan,
+    lrn_keywords,
+    network_tower,
+    pool_keywords,
+)
 from goturn.ops.interface import Array
 
 #: Channels of the first convolution's input where it learns: three planes, and zeros up to 16 bytes.
@@ -125,13 +131,7 @@ class _Frozen:
         how: tuple[int, Arithmetic],
     ) -> None:
         count, arithmetic = how
-        named = {
-            f"{layer.name}/{kind}": parameters[f"{layer.name}{suffix}/{kind}"]
-            for layer in architecture.convs
-            for kind in ("weight", "bias")
-        }
-        side = architecture.preprocessing.input_size
-        tower = Tower(gpu, architecture.tower, side, named, arithmetic)
+        tower = network_tower(gpu, architecture, parameters, arithmetic, suffix)
         self._kernels, self._block = gpu.kernels, tower.entry.block
         self._plan = TowerPlan(tower, count)
 

@@ -16,6 +16,7 @@ import numpy as np
 from goturn.architecture import Architecture, TowerLayer
 from goturn.box import SearchWindow
 from goturn.ops import compressed, reference_conv, resample
+from goturn.ops.host_arrays import HostArrays
 from goturn.ops.interface import CompressedWeight
 
 #: Elements that sgd_update works on at a time, so that its temporaries stay in the cache.
@@ -25,44 +26,11 @@ _MIX_INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 _MIX_FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
-class ReferenceOps:
+class ReferenceOps(HostArrays):
     """:class:`goturn.ops.interface.Ops` in NumPy; see there for shapes and formulas."""
 
     name = "reference"
     precisions: tuple[str, ...] = compressed.PRECISIONS
-
-    # -- arrays ----------------------------------------------------------------------------------
-
-    def from_numpy(self, array: np.ndarray) -> np.ndarray:
-        return np.asarray(array, order="C")
-
-    def to_numpy(self, array: np.ndarray) -> np.ndarray:
-        return array
-
-    def take_rows(self, x: np.ndarray, index: np.ndarray) -> np.ndarray:
-        rows: np.ndarray = x[index]
-        return rows
-
-    def sum_rows(self, x: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
-        sums = np.zeros((count, x.shape[1]), x.dtype)
-        np.add.at(sums, index, x)
-        return sums
-
-    def concatenate(self, arrays: Sequence[np.ndarray], *, axis: int = 0) -> np.ndarray:
-        return np.concatenate(arrays, axis)
-
-    def stack(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        return np.stack(arrays)
-
-    def contiguous(self, matrix: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(matrix)
-
-    def scale(self, x: np.ndarray, factor: float) -> np.ndarray:
-        y: np.ndarray = x * x.dtype.type(factor)
-        return y
-
-    def add_to(self, y: np.ndarray, x: np.ndarray) -> None:
-        y += x
 
     def tower(
         self,

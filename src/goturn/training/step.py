@@ -91,7 +91,11 @@ class PlainStep:
         network, ops = self._network, self._network.ops
         check_batch(batch)
         forward = network.forward(
-            batch.targets, batch.searches, owners=batch.owners, dropout_key=dropout_key
+            batch.targets,
+            batch.searches,
+            owners=batch.owners,
+            dropout_key=dropout_key,
+            frozen=not self._towers,
         )
         labels = ops.from_numpy(np.asarray(batch.labels, network.dtype))
         loss, d_units = self._loss(forward.units, labels)
