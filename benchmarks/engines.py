@@ -12,6 +12,29 @@ from pathlib import Path
 from typing import Any
 
 
+def torch_tower(torch: Any, layers: list[dict[str, Any]], weights: dict[str, Any], x: Any) -> Any:
+    """Crops (n, 3, S, S) through a tower by PyTorch, channels last: features (n, C * H * W)."""
+    functional = torch.nn.functional
+    x = x.contiguous(memory_format=torch.channels_last)
+    for layer in layers:
+        if layer["kind"] == "conv":
+            x = functional.conv2d(
+                x,
+                weights[f"{layer['name']}/weight"],
+                weights[f"{layer['name']}/bias"],
+                layer["stride"],
+                layer["pad"],
+                groups=layer["groups"],
+            ).relu_()
+        elif layer["kind"] == "max_pool":
+            x = functional.max_pool2d(x, layer["kernel"], layer["stride"], ceil_mode=True)
+        else:
+            x = functional.local_response_norm(
+                x, layer["size"], layer["alpha"], layer["beta"], layer["k"]
+            )
+    return x.flatten(1)
+
+
 class _Network:
     """The description, and inputs of the right shape.
 
@@ -203,24 +226,8 @@ class Torch(_Network):
         torch, functional = self._torch, self._torch.nn.functional
         with torch.inference_mode():
             x = torch.cat([torch.from_numpy(crop) for crop in self._crops])
-            x = x.contiguous(memory_format=torch.channels_last)
-            for layer in self._description["tower"]:
-                if layer["kind"] == "conv":
-                    x = functional.conv2d(
-                        x,
-                        self._weights[f"{layer['name']}/weight"],
-                        self._weights[f"{layer['name']}/bias"],
-                        layer["stride"],
-                        layer["pad"],
-                        groups=layer["groups"],
-                    ).relu_()
-                elif layer["kind"] == "max_pool":
-                    x = functional.max_pool2d(x, layer["kernel"], layer["stride"], ceil_mode=True)
-                else:
-                    x = functional.local_response_norm(
-                        x, layer["size"], layer["alpha"], layer["beta"], layer["k"]
-                    )
-            x = x.flatten(1).reshape(1, -1)  # the target's features, then the search's
+            features = torch_tower(torch, self._description["tower"], self._weights, x)
+            x = features.reshape(1, -1)  # the target's features, then the search's
             for layer in self._description["head"]:
                 name = layer["name"]
                 x = functional.linear(

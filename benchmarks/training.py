@@ -11,6 +11,8 @@ import json
 import math
 from typing import Any
 
+from engines import torch_tower
+
 RATE, MOMENTUM, DECAY, DROPOUT = 1e-7, 0.9, 5e-4, 0.5
 
 
@@ -93,8 +95,13 @@ class Torch(_Training):
 
     def step(self) -> None:
         torch, functional = self._torch, self._torch.nn.functional
+        tower = self._description["tower"]
         with torch.no_grad():
-            features = torch.cat([self._tower(torch.from_numpy(c)) for c in self._crops], dim=1)
+            towers = [
+                torch_tower(torch, tower, self._weights, torch.from_numpy(crops))
+                for crops in self._crops
+            ]
+            features = torch.cat(towers, dim=1)
         x = features
         for layer in self._description["head"]:
             name = layer["name"]
@@ -106,24 +113,3 @@ class Torch(_Training):
         loss.backward()
         self._solver.step()
         self._loss = loss.item()
-
-    def _tower(self, x: Any) -> Any:
-        torch, functional = self._torch, self._torch.nn.functional
-        x = x.contiguous(memory_format=torch.channels_last)
-        for layer in self._description["tower"]:
-            if layer["kind"] == "conv":
-                x = functional.conv2d(
-                    x,
-                    self._weights[f"{layer['name']}/weight"],
-                    self._weights[f"{layer['name']}/bias"],
-                    layer["stride"],
-                    layer["pad"],
-                    groups=layer["groups"],
-                ).relu_()
-            elif layer["kind"] == "max_pool":
-                x = functional.max_pool2d(x, layer["kernel"], layer["stride"], ceil_mode=True)
-            else:
-                x = functional.local_response_norm(
-                    x, layer["size"], layer["alpha"], layer["beta"], layer["k"]
-                )
-        return x.flatten(1)
