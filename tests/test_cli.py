@@ -112,13 +112,13 @@ def test_help_lists_commands_and_exit_codes_and_does_not_load_opencv():
         env={**os.environ, "PYTHONPATH": str(SOURCE_FOLDER)},
     )
     assert ran.stdout.endswith("False\n")
-    for word in ("track", "convert", "info", "exit codes:", "130", "143"):
+    for word in ("track", "data", "train", "convert", "info", "exit codes:", "130", "143"):
         assert word in ran.stdout
-    for absent in ("train", "evaluate", "bench"):
+    for absent in ("evaluate", "bench"):
         assert absent not in ran.stdout
 
 
-@pytest.mark.parametrize("command", ["track", "convert", "info"])
+@pytest.mark.parametrize("command", ["track", "data", "train", "convert", "info"])
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
@@ -128,6 +128,8 @@ def test_every_command_has_help(command, capsys):
     assert "  130  stopped by Ctrl-C, 143 by SIGTERM" in printed
     assert ("  3    the source ended early" in printed) == (command == "track")
     assert ("goturn track completes" in printed) == (command == "track")
+    assert ("  4    training diverged" in printed) == (command == "train")
+    assert ("goturn train saves" in printed) == (command == "train")
 
 
 def test_version(capsys):
@@ -141,7 +143,7 @@ def test_version(capsys):
     ("arguments", "sentence"),
     [
         ([], "the following arguments are required: COMMAND"),
-        (["train"], "invalid choice: 'train'"),
+        (["teach"], "invalid choice: 'teach'"),
         (["track", "a.avi", "--box", "1,2,3"], "'1,2,3' is not a box; give four numbers x,y,w,h"),
         (["track", "a.avi", "--box", "1,2,0,4"], "'1,2,0,4' is not a box"),
         (["track", "a.avi", "--box", "1,2,nan,4"], "'1,2,nan,4' is not a box"),

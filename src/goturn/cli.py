@@ -11,9 +11,10 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 import goturn
-from goturn.commands import convert, info, track
+from goturn.commands import convert, data, info, track, train
 from goturn.commands.exits import ERROR, SIGNAL_BASE, USAGE, UsageError
 
 EPILOG = """\
@@ -21,19 +22,32 @@ exit codes:
   0    done
   1    error: one sentence on standard error says which
   2    the command line cannot be used as given
-{track}  130  stopped by Ctrl-C, 143 by SIGTERM{completes}
+{own}  130  stopped by Ctrl-C, 143 by SIGTERM{completes}
   141  the reader of standard output has gone
 
 GOTURN_DEBUG=1 in the environment shows the traceback of an error."""
 
-#: The exit code that only ``goturn track`` has.
-ENDED_EARLY_LINE = """\
+#: Exit codes that only one command has.
+OWN_CODES = {
+    track: """\
   3    the source ended early (cut short, or an image that cannot be read); boxes so far are kept
-"""
+""",
+    train: """\
+  4    training diverged; checkpoints from before are kept
+""",
+}
+
+#: What a command does when it is asked to stop.
+STOPS = {
+    track: "goturn track completes its outputs first",
+    train: "goturn train saves a checkpoint first",
+}
 
 #: Subcommand, its module, one line about it.
 COMMANDS = (
     ("track", track, "follow objects through a video, a camera or a folder of images"),
+    ("train", train, "learn weights from labelled videos and photographs"),
+    ("data", data, "what is in data sets, what is wrong with them, and how they look"),
     ("convert", convert, "convert weights between formats"),
     ("info", info, "what is installed, built and found on this machine"),
 )
@@ -44,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="goturn",
         description="GOTURN: tracks any object from one box, with one forward pass a frame.",
-        epilog=_epilog(of_track=True),
+        epilog=_epilog(*OWN_CODES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"goturn {goturn.__version__}")
@@ -54,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
             name,
             help=line,
             description=module.DESCRIPTION,
-            epilog=_epilog(of_track=module is track),
+            epilog=_epilog(module),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(command)
@@ -62,11 +76,11 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _epilog(*, of_track: bool) -> str:
-    """What ends a help text; exit codes that only ``goturn track`` has, where it is meant too."""
+def _epilog(*modules: ModuleType) -> str:
+    """What ends a help text, with the exit codes of the commands that are meant."""
+    stops = "".join(f"; {STOPS[module]}" for module in modules if module in STOPS)
     return EPILOG.format(
-        track=ENDED_EARLY_LINE if of_track else "",
-        completes="; goturn track completes its outputs first" if of_track else "",
+        own="".join(OWN_CODES.get(module, "") for module in modules), completes=stops
     )
 
 

@@ -177,8 +177,9 @@ class Network:
         """All of it at once, keeping what :meth:`backward` needs.
 
         Args:
-            targets: (m, 3, S, S), mean subtracted.
-            searches: (n, 3, S, S), as ``targets``.
+            targets: (m, 3, S, S), mean subtracted; or (m, C*H*W), features already: their tower is then
+                not run, nor trained.
+            searches: (n, ...), as ``targets``.
             owners: (n,) whole numbers, which target each search window belongs to; None where they
                 come in pairs, m = n.  A target goes through its tower once in any case.
             dropout_key: chooses the dropout masks (one key an iteration); None for no dropout.
@@ -193,6 +194,10 @@ class Network:
         towers: dict[str, list[Array]] = {}
         features = []
         for tower, crops in (("target", targets), ("search", searches)):
+            if crops.ndim == 2:
+                self._check_features(crops)
+                features.append(crops)
+                continue
             if frozen:
                 features.append(self._encode(crops, tower))
                 continue
@@ -264,12 +269,13 @@ class Network:
             dy = dx
         if towers:
             half = self.architecture.features
-            d_targets = dy[:, :half]
-            if forward.owners is not None:
-                count = len(forward.towers["target"][0])
-                d_targets = self.ops.sum_rows(d_targets, forward.owners, count)
-            for tower, d_features in (("target", d_targets), ("search", dy[:, half:])):
-                self._tower_backward(forward.towers[tower], d_features, tower, gradients)
+            if "target" in forward.towers:  # else its features were given
+                outputs, d_targets = forward.towers["target"], dy[:, :half]
+                if forward.owners is not None:
+                    d_targets = self.ops.sum_rows(d_targets, forward.owners, len(outputs[0]))
+                self._tower_backward(outputs, d_targets, "target", gradients)
+            if "search" in forward.towers:
+                self._tower_backward(forward.towers["search"], dy[:, half:], "search", gradients)
         return gradients
 
     def _tower_backward(
@@ -341,6 +347,13 @@ class Network:
         if crops.ndim != 4 or crops.shape[1:] != (3, side, side) or len(crops) == 0:
             raise ValueError(
                 f"crops must be (n, 3, {side}, {side}) with n of at least 1; got {crops.shape}"
+            )
+
+    def _check_features(self, features: Array) -> None:
+        count = self.architecture.features
+        if features.shape[1] != count or len(features) == 0:
+            raise ValueError(
+                f"features must be (n, {count}) with n of at least 1; got {features.shape}"
             )
 
 

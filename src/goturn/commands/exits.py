@@ -13,6 +13,7 @@ DONE = 0
 ERROR = 1
 USAGE = 2
 ENDED_EARLY = 3
+DIVERGED = 4
 
 #: A process that ends by a signal gives this plus the signal's number: 130 Ctrl-C, 143 SIGTERM.
 SIGNAL_BASE = 128

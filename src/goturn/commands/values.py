@@ -57,3 +57,11 @@ def mean_argument(text: str) -> float:
     if not 0 <= mean <= 255:
         raise argparse.ArgumentTypeError(f"{text!r} is not a mean of pixels, 0 to 255")
     return mean
+
+
+def sheet_count_argument(text: str) -> int:
+    """How many samples are on a contact sheet; a thousand take some 250 MB."""
+    count = count_argument(text)
+    if not 1 <= count <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of samples from 1 to 1000")
+    return count

@@ -86,7 +86,7 @@ class CudaTrainingStep:
     def run(self, batch: Any, rates: Mapping[str, Any], *, dropout_key: int | None) -> float:
         from goturn.training.step import check_batch
 
-        check_batch(batch)
+        check_batch(batch, features=False)
         key = (len(batch.targets), len(batch.searches), dropout_key is not None)
         with self._memory.device():
             self._memory.follow(self._state.stream, self._memory.caller_stream())

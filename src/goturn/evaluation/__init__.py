@@ -1,0 +1,1 @@
+"""Evaluation: trackers on labelled videos."""
