@@ -40,7 +40,7 @@ def commands(options: argparse.Namespace) -> list[list[str]]:
             *output("ahead-and-many"),
         ],
         ["crop.py", *output("crop")],
-        ["train.py", *engines, *output("train")],
+        ["train_step.py", *engines, *output("train")],
         ["civil.py", *engines, *output("civil")],
     ]
 

@@ -1,6 +1,6 @@
 """Milliseconds per training step with frozen convolutions, batch 50, against PyTorch.
 
-python benchmarks/train.py --engines-python PATH --output benchmarks/results/NAME.json
+python benchmarks/train_step.py --engines-python PATH --output benchmarks/results/NAME.json
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The peers of ``train.py``: one step of the paper's training, with frozen convolutions.
+"""The peers of ``train_step.py``: one step of the paper's training, with frozen convolutions.
 
 Runs under each peer's own interpreter, so nothing but the standard library is imported up here.  A
 step: ``batch`` pairs of crops through the towers, the head with dropout, L1 loss, gradients of the

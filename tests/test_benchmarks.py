@@ -23,7 +23,7 @@ import harness
 import machine
 import peers as tracker_peers
 import track
-import train
+import train_step
 import worker
 
 STUB = '''
@@ -278,9 +278,9 @@ def test_crops_against_opencv(monkeypatch, capsys):
 
 
 def test_a_training_step(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train, "goturn", lambda widths: tiny())
+    monkeypatch.setattr(train_step, "goturn", lambda widths: tiny())
     output = tmp_path / "try.json"
-    assert train.main(small(monkeypatch, "--batch", "3", "--output", str(output))) == 0
+    assert train_step.main(small(monkeypatch, "--batch", "3", "--output", str(output))) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("| 1 | goturn cpu |")
     assert json.loads(output.read_text())["batch"] == 3
 
@@ -291,7 +291,7 @@ def test_the_work_of_a_training_step():
     fcs = [(18432, 4096), (4096, 4096), (4096, 4096), (4096, 4)]
     sizes = [a * b for a, b in fcs]
     macs = track.work(architecture).flops // 2 - sum(sizes) + 3 * sum(sizes) - sizes[0]
-    work = train.work(architecture, 50)
+    work = train_step.work(architecture, 50)
     assert work.flops == 2 * 50 * macs
     convs = (
         architecture.parameter_count
@@ -331,7 +331,7 @@ def test_many_objects_are_one_row(tmp_path, monkeypatch):
 def test_one_command_names_every_other():
     given = ["--opencv4-python", "a", "--engines-python", "b", "--output", "c", "--name", "d"]
     lines = everything.commands(everything.parse(given))
-    modules = {"track.py": track, "crop.py": crop, "train.py": train, "civil.py": civil}
+    modules = {"track.py": track, "crop.py": crop, "train_step.py": train_step, "civil.py": civil}
     assert {line[0] for line in lines} == set(modules)
     for name, *arguments in lines:
         assert modules[name].parse(arguments).output.parent.name == "c"

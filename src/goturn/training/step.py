@@ -8,6 +8,7 @@ The loss is a sum over the batch, as in the authors' network: the paper's learni
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -35,6 +36,9 @@ class Batch:
 
     Several examples share a target: the authors draw eleven search windows for each pair of frames.
     A target's crop goes through its tower once, whatever their number.
+
+    In place of crops there may be features, (m, C*H*W) or (n, C*H*W), that towers made of them before:
+    see ``features`` of :func:`training_step`.
     """
 
     targets: Array
@@ -59,7 +63,8 @@ class TrainingStep(Protocol):
             dropout_key: chooses the dropout masks, 0 <= key < 2^58; None for no dropout.
 
         Returns:
-            The loss before the update, summed over the batch.
+            The loss before the update, summed over the batch.  Where it is not finite, parameters may be
+            spoilt too, or have been left as they were.
         """
 
     def velocities(self) -> dict[str, np.ndarray]:
@@ -99,6 +104,8 @@ class PlainStep:
         )
         labels = ops.from_numpy(np.asarray(batch.labels, network.dtype))
         loss, d_units = self._loss(forward.units, labels)
+        if not math.isfinite(loss):
+            return float(loss)
         updated = set()
 
         def update(name: str, dy: Array, x: Array) -> None:
@@ -136,16 +143,21 @@ class PlainStep:
         return self._velocities[name]
 
 
-def training_step(network: Network, *, loss: str = "l1", towers: bool = False) -> TrainingStep:
+def training_step(
+    network: Network, *, loss: str = "l1", towers: bool = False, features: bool = False
+) -> TrainingStep:
     """The device's own step for ``network`` where it has one, else the plain one.
 
+    With ``features`` batches may hold features in place of crops, which devices' own steps do not take.
     Make a new one after other weights were put into the network: a step may keep what it made of
     convolutions that do not learn.
     """
     check_step(network, loss)
-    own: TrainingStep | None = network.ops.training_step(
-        network.architecture, network.parameters, loss=loss, towers=towers
-    )
+    own: TrainingStep | None = None
+    if not features:
+        own = network.ops.training_step(
+            network.architecture, network.parameters, loss=loss, towers=towers
+        )
     return PlainStep(network, loss=loss, towers=towers) if own is None else own
 
 
@@ -160,15 +172,19 @@ def check_step(network: Network, loss: str) -> None:
         )
 
 
-def check_batch(batch: Batch) -> None:
-    """That the arrays of ``batch`` belong together.
+def check_batch(batch: Batch, *, features: bool = True) -> None:
+    """That the arrays of ``batch`` belong together; without ``features``, that they are crops.
 
     Raises:
         ValueError: they do not.
     """
     for name, crops in (("targets", batch.targets), ("searches", batch.searches)):
-        if len(crops.shape) != 4 or crops.shape[1] != 3 or crops.shape[2] != crops.shape[3]:
-            raise ValueError(f"{name} must be (n, 3, S, S); got shape {tuple(crops.shape)}")
+        shape = tuple(crops.shape)
+        if features and len(shape) == 2:
+            continue
+        if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
+            or_features = " or features (n, F)" if features else ""
+            raise ValueError(f"{name} must be (n, 3, S, S){or_features}; got shape {shape}")
     owners, labels = np.asarray(batch.owners), np.asarray(batch.labels)
     count, targets = len(batch.searches), len(batch.targets)
     if owners.shape != (count,) or not np.issubdtype(owners.dtype, np.integer):

@@ -1,0 +1,227 @@
+"""What a training run is: every setting, with the paper's value as its default, and its TOML file.
+
+Settings that two runs share and the trajectory of weights depends on are what :meth:`TrainConfig.digest`
+is of; how fast a run goes, or how often it reports, is not among them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from goturn.training.motion import MODELS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+#: What an item of training is drawn from.
+SOURCES = ("both", "videos", "images")
+
+#: Which layers learn.
+LEARNERS = ("fc", "all")
+
+
+def _setting(default: Any, text: str, *, free: bool = False) -> Any:
+    """A field with what it means; ``free`` where the weights that come out do not depend on it."""
+    return field(default=default, metadata={"help": text, "free": free})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a run; see each field's ``help``.
+
+    Raises:
+        ValueError: a value that is out of range, or of another type.
+    """
+
+    # -- data
+    videos: tuple[str, ...] = _setting((), "data sets with labelled videos, PATH or KIND:PATH")
+    images: tuple[str, ...] = _setting((), "data sets with labelled photographs, PATH or KIND:PATH")
+    validation: tuple[str, ...] = _setting((), "data sets whose videos are tracked to choose by")
+    sources: str = _setting("both", f"what to train on: {', '.join(SOURCES)}")
+    max_videos: int = _setting(0, "train on so many of the videos, 0 for all")
+    largest_part: float = _setting(
+        0.66, "leave out photographs' boxes larger than this part of the image, in width or height"
+    )
+
+    # -- examples (facts 3.1)
+    motion: str = _setting("laplace", f"how search windows are drawn: {', '.join(MODELS)}")
+    lambda_shift: float = _setting(5.0, "1 / b_x of the Laplace distribution of shifts, box sizes")
+    lambda_scale: float = _setting(15.0, "1 / b_s of that of changes of size")
+    scale_limit: float = _setting(0.4, "largest change of size")
+    drawn: int = _setting(10, "examples drawn for each true one (the paper's k3)")
+    batch: int = _setting(50, "examples an iteration")
+    seed: int = _setting(0, "chooses items, windows, dropout and initial weights")
+
+    # -- network
+    start: str = _setting("", "weights to start from: a pretrained AlexNet, or any weights file")
+    start_fc: bool = _setting(False, "take the fc layers from there too: train on")
+    widths: tuple[int, ...] = _setting((4096, 4096, 4096), "hidden fc layers; one to three")
+    pool_first: bool = _setting(True, "CaffeNet's order, pool before LRN; false is AlexNet's")
+    dropout: float = _setting(0.5, "part of a hidden fc layer's values dropped")
+    previous_frame: bool = _setting(True, "let the network see the previous frame")
+
+    # -- solver (facts 3.3)
+    loss: str = _setting("l1", "l1 or l2, summed over the batch")
+    learn: str = _setting("fc", f"layers that learn: {', '.join(LEARNERS)} (convolutions too)")
+    rate: float = _setting(1e-5, "learning rate of fc weights; of biases twice as much")
+    conv_rate: float = _setting(1e-7, "learning rate of convolutions, where they learn")
+    momentum: float = _setting(0.9, "of the velocity")
+    decay: float = _setting(5e-4, "weight decay, of weights alone")
+    step_size: int = _setting(100_000, "iterations after which rates fall")
+    gamma: float = _setting(0.1, "to what part of themselves they fall")
+    iterations: int = _setting(500_000, "batches to train on", free=True)
+
+    # -- the run
+    cache_features: int = _setting(
+        0,
+        "compute features of so many examples once, and train the fc layers on them; 0 for fresh ones",
+    )
+    features_folder: str = _setting(
+        "", "where they are kept, for runs to share; the run's own folder if empty", free=True
+    )
+    device: str = _setting("auto", "auto, cpu, cuda, cuda:N or reference", free=True)
+    log_every: int = _setting(20, "iterations a row of metrics.csv stands for")
+    validate_every: int = _setting(
+        10_000, "iterations between two trackings of the validation videos"
+    )
+    checkpoint_every: int = _setting(1000, "iterations between two checkpoints", free=True)
+    keep: int = _setting(2, "how many checkpoints stay", free=True)
+    workers: int = _setting(1, "threads that decode and crop", free=True)
+    memory: int = _setting(
+        0, "MiB of decoded frames kept, 0 for a quarter of what is free", free=True
+    )
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            object.__setattr__(self, each.name, _typed(each, getattr(self, each.name)))
+        _check(self)
+
+    @classmethod
+    def from_toml(cls, path: Path, changes: Mapping[str, Any] | None = None) -> TrainConfig:
+        """The settings in a file, with ``changes`` to them.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: not TOML, a key that there is not, or a value that will not do.
+        """
+        try:
+            settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: not a TOML file ({error})") from error
+        known = [each.name for each in fields(cls)]
+        unknown = [key for key in settings if key not in known]
+        if unknown:
+            raise ValueError(
+                f"{path}: there is no setting {', '.join(unknown)}; there are {', '.join(known)}"
+            )
+        try:
+            return cls(**(settings | dict(changes or {})))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def to_toml(self) -> str:
+        """The settings as a TOML file, each with what it means."""
+        lines = []
+        for each in fields(self):
+            lines.append(f"# {each.metadata['help']}")
+            lines.append(f"{each.name} = {_toml(getattr(self, each.name))}\n")
+        return "\n".join(lines)
+
+    def digest(self) -> str:
+        """SHA-256 of the settings that decide which weights come out."""
+        bound = {
+            each.name: asdict(self)[each.name] for each in fields(self) if not each.metadata["free"]
+        }
+        return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
+
+
+def _typed(each: Any, value: Any) -> Any:
+    """``value`` as the type of the field's default; lists from TOML become tuples."""
+    kind = type(each.default)
+    if kind is tuple and isinstance(value, (list, tuple)):
+        item = int if each.name == "widths" else str
+        if all(isinstance(v, item) and not isinstance(v, bool) for v in value):
+            return tuple(value)
+    elif kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if math.isfinite(value):
+            return float(value)
+    elif type(value) is kind:
+        return value
+    names = {
+        tuple: "a list",
+        float: "a finite number",
+        int: "a whole number",
+        bool: "true or false",
+    }
+    of = {"widths": " of whole numbers"}.get(each.name, " of texts" if kind is tuple else "")
+    raise ValueError(f"{each.name} must be {names.get(kind, 'a text')}{of}; got {value!r}")
+
+
+def _check(config: TrainConfig) -> None:
+    for name, choices in (
+        ("sources", SOURCES),
+        ("motion", MODELS),
+        ("learn", LEARNERS),
+        ("loss", ("l1", "l2")),
+    ):
+        if getattr(config, name) not in choices:
+            raise ValueError(
+                f"{name} must be one of {', '.join(choices)}; got {getattr(config, name)!r}"
+            )
+    least = {
+        **dict.fromkeys(("batch", "step_size", "log_every", "validate_every"), 1),
+        **dict.fromkeys(("checkpoint_every", "keep", "workers"), 1),
+        **dict.fromkeys(
+            ("max_videos", "drawn", "seed", "iterations", "cache_features", "memory"), 0
+        ),
+    }
+    for name, low in least.items():
+        if getattr(config, name) < low:
+            raise ValueError(f"{name} must be at least {low}; got {getattr(config, name)}")
+    if config.seed >= 2**32:
+        raise ValueError(f"seed must be below 2**32; got {config.seed}")
+    ranges = {
+        "largest_part": (0, 1),
+        "dropout": (0, 0.99),
+        "momentum": (0, 0.9999),
+        "gamma": (0, 1),
+        "rate": (0, math.inf),
+        "conv_rate": (0, math.inf),
+        "decay": (0, math.inf),
+    }
+    for name, (low, high) in ranges.items():
+        if not low <= getattr(config, name) <= high:
+            raise ValueError(f"{name} must be in {low}..{high}; got {getattr(config, name)}")
+    if config.start_fc and not config.start:
+        raise ValueError("start_fc takes fc layers from the file that start names; name one")
+    if not 1 <= len(config.widths) <= 3 or min(config.widths) < 1:
+        raise ValueError(f"widths must be one to three numbers from 1 on; got {config.widths}")
+    if config.cache_features and config.learn == "all":
+        raise ValueError(
+            "cache_features is for convolutions that do not learn: their features would change; "
+            "leave it out, or set learn to fc"
+        )
+    if config.log_every > 1 and config.validate_every % config.log_every:
+        raise ValueError(
+            f"validate_every ({config.validate_every}) must be a multiple of log_every "
+            f"({config.log_every}), so that each row of metrics stands for as many iterations"
+        )
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)  # TOML's basic strings escape as JSON's do
+    return repr(value)

@@ -1,0 +1,209 @@
+"""Features of frozen towers, computed once and kept, so that an iteration costs its fc layers only.
+
+Towers are most of the work where their weights do not learn: an example's features are the same each
+time it is used.  The first N examples of the seed (:mod:`goturn.training.examples`) go through the towers
+once; training then goes through them in a new order each time.  What is lost is variety: an endless
+sequence of examples becomes N.
+
+Features are stored as half precision numbers, 18 KiB a crop, in files that are mapped into memory.
+Computing them can be interrupted and goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from goturn.network import Network
+from goturn.training.examples import Examples, Plan, crop
+from goturn.training.loading import Batches
+from goturn.training.step import Batch
+from goturn.weights import Weights
+from goturn.weights.atomic import replacing
+from goturn.weights.model import tensor_digest
+
+_STATE = "features.json"
+_FORMAT = 1
+
+#: Items whose crops go through the towers at once.
+ITEMS_AT_ONCE = 4
+
+
+def towers_digest(weights: Weights) -> str:
+    """SHA-256 of all that turns crops into features: layers, preprocessing, convolutions' weights."""
+    architecture = weights.architecture
+    head = {layer.name for layer in architecture.head}
+    described = [asdict(architecture.preprocessing), [asdict(each) for each in architecture.tower]]
+    digests = [
+        (name, tensor_digest(value))
+        for name, value in weights.parameters.items()
+        if name.rpartition("/")[0] not in head
+    ]
+    return hashlib.sha256(json.dumps([described, digests]).encode()).hexdigest()
+
+
+class FeatureCache:
+    """The features of the first ``count`` examples, on disk.
+
+    Args:
+        folder: where they are kept; made if it is not there.
+        count: examples; rounded up to whole items.
+        per_item: examples of each item.
+        features: numbers a crop becomes.
+        key: what they depend on, as JSON takes it; features of another key are computed anew.
+
+    Raises:
+        OSError: the folder cannot be written, or has no room.
+    """
+
+    def __init__(
+        self, folder: Path, *, count: int, per_item: int, features: int, key: dict[str, Any]
+    ) -> None:
+        self._folder = folder
+        self._per_item = per_item
+        self._items = -(-count // per_item)
+        self.count = self._items * per_item
+        described = {"format": _FORMAT, "items": self._items, "per_item": per_item, **key}
+        self._key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+        self._order: dict[int, np.ndarray] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+        self.done = self._read_done()
+        """Items whose features are there."""
+        if self.done == 0:
+            self._write_done(0)
+        self._targets = self._map("targets.f16", (self._items, features), np.float16)
+        self._searches = self._map("searches.f16", (self.count, features), np.float16)
+        self._labels = self._map("labels.f32", (self.count, 4), np.float32)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all are there."""
+        return self.done == self._items
+
+    @property
+    def items(self) -> int:
+        """How many items there are to be."""
+        return self._items
+
+    def fill(
+        self,
+        examples: Examples,
+        network: Network,
+        *,
+        progress: Callable[[int], object] = lambda examples: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Computes what is missing.
+
+        Args:
+            examples: their source; plans are drawn here, a few items at a time.
+            network: its towers.
+            progress: told how many more examples are done, now and then.
+            stop: asked now and then; true ends this early.
+
+        Raises:
+            DataError, OSError: see :meth:`Examples.item`; no room on the disk.
+            ValueError: a feature that half precision cannot hold.
+        """
+        ops, preprocessing = network.ops, network.architecture.preprocessing
+
+        def prepared(first: int) -> Batch:
+            numbers = range(first, min(first + ITEMS_AT_ONCE, self._items))
+            items = tuple(examples.item(number) for number in numbers)
+            plan = Plan(items, (slice(0, self._per_item),) * len(items))
+            return crop(plan, ops, preprocessing)
+
+        steps = -(-(self._items - self.done) // ITEMS_AT_ONCE)
+        begun = self.done
+        with Batches(
+            lambda step: prepared(begun + step * ITEMS_AT_ONCE), start=0, stop=steps
+        ) as batches:
+            for number in range(steps):
+                first, batch = self.done, batches.next()
+                last = first + len(batch.targets)
+                self._put(self._targets, first, network.encode_target(batch.targets), network)
+                at = first * self._per_item
+                self._put(self._searches, at, network.encode_search(batch.searches), network)
+                self._labels[at : at + len(batch.labels)] = batch.labels
+                self.done = last
+                progress(len(batch.labels))
+                stopped = stop()
+                if number % 64 == 63 or self.complete or stopped:
+                    self._flush()
+                if stopped:
+                    return
+
+    def batch(self, step: int, batch: int, seed: int) -> Batch:
+        """The examples of iteration ``step``: all of them once, in random order, then again in another.
+
+        A function of the arguments alone.
+        """
+        positions = np.arange(step * batch, (step + 1) * batch)
+        index = np.empty(batch, np.int64)
+        for epoch in np.unique(positions // self.count):
+            within = positions // self.count == epoch
+            index[within] = self._order_of(int(epoch), seed)[positions[within] % self.count]
+        items, owners = np.unique(index // self._per_item, return_inverse=True)
+        return Batch(
+            np.asarray(self._targets[items], np.float32),
+            np.asarray(self._searches[index], np.float32),
+            owners.reshape(-1),
+            np.array(self._labels[index]),
+        )
+
+    def _order_of(self, epoch: int, seed: int) -> np.ndarray:
+        order = self._order.get(epoch)
+        if order is None:
+            key = np.array([seed, 2**63 + epoch], np.uint64)  # apart from those of items
+            numbers = np.random.Generator(np.random.Philox(key=key)).random(self.count)
+            order = np.argsort(numbers, kind="stable")
+            self._order = {k: v for k, v in self._order.items() if k >= epoch - 1}
+            self._order[epoch] = order
+        return order
+
+    def _put(self, into: np.ndarray, at: int, features: Any, network: Network) -> None:
+        values = network.ops.to_numpy(features)
+        with np.errstate(over="ignore"):
+            halves = values.astype(np.float16)
+        if not np.isfinite(halves).all():
+            raise ValueError(
+                f"features of {np.abs(values).max():g} cannot be kept in half precision; are the "
+                "convolutions' weights those of a trained network?"
+            )
+        into[at : at + len(halves)] = halves
+
+    def _map(self, name: str, shape: tuple[int, int], dtype: Any) -> np.ndarray:
+        path = self._folder / name
+        size = shape[0] * shape[1] * np.dtype(dtype).itemsize
+        if not path.is_file() or path.stat().st_size != size:
+            self.done = 0
+            with path.open("wb") as file:
+                # Room for all of it now: a mapped file that grows onto a full disk ends the process.
+                os.posix_fallocate(file.fileno(), 0, size)
+        mapped: np.ndarray = np.memmap(path, dtype, "r+", shape=shape)
+        return mapped
+
+    def _flush(self) -> None:
+        for mapped in (self._targets, self._searches, self._labels):
+            mapped.flush()  # type: ignore[attr-defined]
+        self._write_done(self.done)
+
+    def _read_done(self) -> int:
+        try:
+            state = json.loads((self._folder / _STATE).read_text())
+            if state["key"] == self._key and 0 <= state["done"] <= self._items:
+                return int(state["done"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # none yet, or not ours: begin anew
+        return 0
+
+    def _write_done(self, done: int) -> None:
+        with replacing(self._folder / _STATE) as temporary:
+            temporary.write_text(json.dumps({"key": self._key, "done": done}))

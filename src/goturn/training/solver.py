@@ -1,0 +1,62 @@
+"""Caffe's solver, as the authors set it: which parameter learns how fast, and when (facts 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from goturn.architecture import Architecture
+from goturn.training.config import TrainConfig
+from goturn.training.step import Rates
+
+#: The authors' multipliers are 10 for fc weights and 20 for their biases.
+BIAS_FACTOR = 2.0
+
+#: Iterations and seeds whose dropout keys are distinct; a key is below 2**58.
+_ITERATION_BITS = 26
+MAX_ITERATIONS = 2**_ITERATION_BITS
+
+
+def rates_at(config: TrainConfig, architecture: Architecture, iteration: int) -> dict[str, Rates]:
+    """Rates of every parameter that learns, at ``iteration`` from 0.
+
+    Biases learn twice as fast as their weights, and do not decay.
+    """
+    factor = rate_factor(config, iteration)
+    head = {layer.name for layer in architecture.head}
+    rates = {}
+    for name in architecture.parameter_shapes():
+        layer, _, kind = name.rpartition("/")
+        rate = config.rate if layer in head else config.conv_rate
+        if layer not in head and config.learn == "fc":
+            continue
+        if kind == "weight":
+            rates[name] = Rates(factor * rate, config.momentum, config.decay)
+        else:
+            rates[name] = Rates(BIAS_FACTOR * factor * rate, config.momentum)
+    return rates
+
+
+def rate_factor(config: TrainConfig, iteration: int) -> float:
+    """What the rates at the start are multiplied by: the step policy."""
+    factor: float = config.gamma ** (iteration // config.step_size)
+    return factor
+
+
+def dropout_key(config: TrainConfig, iteration: int) -> int | None:
+    """Chooses an iteration's dropout masks; None where nothing is dropped."""
+    return (config.seed << _ITERATION_BITS) | iteration if config.dropout > 0 else None
+
+
+def describe(config: TrainConfig, rates: Mapping[str, Any]) -> str:
+    """The effective rates, for people: a line for each kind of parameter."""
+    kinds: dict[tuple[str, float, float], list[str]] = {}
+    for name, each in rates.items():
+        layer, _, kind = name.rpartition("/")
+        kinds.setdefault((kind, each.rate, each.decay), []).append(layer)
+    lines = [
+        f"  {', '.join(layers)} {kind}: rate {rate:g}, decay {decay:g}"
+        for (kind, rate, decay), layers in kinds.items()
+    ]
+    steps = f"times {config.gamma:g} every {config.step_size:,} iterations"
+    return "\n".join([f"rates (momentum {config.momentum:g}, {steps}):", *lines])

@@ -1,0 +1,128 @@
+"""What a run trains on, chooses by, and starts from: data sets and weights, opened and checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from goturn.architecture import goturn
+from goturn.data import open_dataset
+from goturn.data.model import DataError, Dataset, Photograph, Video, check_problems
+from goturn.training.config import TrainConfig
+from goturn.weights import Weights, load, random_weights, read_conv_layers, with_conv_layers
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The data of a run."""
+
+    videos: tuple[Video, ...]
+    photographs: tuple[Photograph, ...]
+    validation: tuple[Video, ...]
+    lines: tuple[str, ...]
+    """What there is, and what was left out: a sentence each."""
+
+    @property
+    def files(self) -> int:
+        """How many image files training draws from."""
+        return sum(len(video.boxes) for video in self.videos) + len(self.photographs)
+
+    def digest(self) -> str:
+        """SHA-256 of all names and boxes that training draws from."""
+        hashed = hashlib.sha256()
+        for video in self.videos:
+            hashed.update(repr((video.name, [f.name for f in video.frames], video.boxes)).encode())
+        for photograph in self.photographs:
+            hashed.update(repr((photograph.name, photograph.size, photograph.boxes)).encode())
+        return hashed.hexdigest()
+
+
+def open_sources(config: TrainConfig) -> Sources:
+    """Opens the data sets of a run.
+
+    Raises:
+        DataError: one cannot be used, or there is nothing of a kind that the configuration asks for.
+        OSError: a file cannot be read.
+    """
+    lines: list[str] = []
+    wanted_videos = config.videos if config.sources != "images" else ()
+    wanted_images = config.images if config.sources != "videos" else ()
+    videos = [video for each in _open(wanted_videos, lines) for video in each.videos]
+    photographs = [photo for each in _open(wanted_images, lines) for photo in each.photographs]
+    validation = [video for each in _open(config.validation, lines) for video in each.videos]
+    if config.max_videos:
+        # Any order would do but the data sets' own, in which like videos follow one another.
+        order = np.random.Generator(np.random.Philox(config.seed)).random(len(videos)).argsort()
+        chosen = sorted(order[: config.max_videos])
+        videos = [videos[index] for index in chosen]
+        lines.append(f"training on {len(videos)} of the videos")
+    for kind, found, asked in (
+        ("videos", videos, wanted_videos),
+        ("photographs", photographs, wanted_images),
+        ("videos", validation, config.validation),
+    ):
+        if asked and not found:
+            raise DataError(f"there are no {kind} in {', '.join(asked)}")
+    if not videos and not photographs:
+        raise DataError("there is nothing to train on: name data sets by --videos and --images")
+    return Sources(tuple(videos), tuple(photographs), tuple(validation), tuple(lines))
+
+
+def _open(specs: Sequence[str], lines: list[str]) -> list[Dataset]:
+    sets = []
+    for spec in specs:
+        found = open_dataset(spec)
+        files = sum(len(video.frames) for video in found.videos) + len(found.photographs)
+        check_problems(found.name, found.problems, files + len(found.problems))
+        pairs = sum(len(video.pairs()) for video in found.videos)
+        boxes = sum(len(photograph.boxes) for photograph in found.photographs)
+        lines.append(
+            f"{found.name}: {len(found.videos)} videos with {pairs:,} pairs of labelled frames, "
+            f"{len(found.photographs):,} photographs with {boxes:,} boxes"
+        )
+        lines.extend(found.notes)
+        lines.extend(f"left out: {problem}" for problem in found.problems)
+        sets.append(found)
+    return sets
+
+
+def start_weights(config: TrainConfig) -> Weights:
+    """The weights that a run begins with.
+
+    fc layers are drawn from the authors' fillers, unless ``config.start_fc`` takes the file's.
+
+    Raises:
+        ValueError, OSError: the file cannot be read, or does not hold what is asked of it.
+    """
+    if config.start_fc:
+        weights = load(config.start)
+        widths = tuple(layer.features for layer in weights.architecture.head[:-1])
+        if widths != config.widths:
+            raise ValueError(
+                f"{config.start} has fc layers of {_times(widths)}, but widths says "
+                f"{_times(config.widths)}; give its own, or leave start_fc out"
+            )
+        given = weights.architecture
+    else:
+        given = goturn(config.widths, pool_first=config.pool_first)
+        weights = random_weights(given, config.seed)
+        if config.start:
+            weights = with_conv_layers(weights, read_conv_layers(config.start))
+    head = tuple(
+        replace(layer, dropout=config.dropout if layer.relu else 0.0) for layer in given.head
+    )
+    parameters = dict(weights.parameters)
+    if not config.previous_frame:
+        # With these columns zero, and the target's features given as zeros, they stay so: what comes out
+        # is an ordinary network that does not look at its target.
+        name = f"{head[0].name}/weight"
+        parameters[name] = parameters[name].copy()
+        parameters[name][:, : given.features] = 0
+    return replace(weights, architecture=replace(given, head=head), parameters=parameters)
+
+
+def _times(widths: Sequence[int]) -> str:
+    return " x ".join(map(str, widths))

@@ -1,0 +1,119 @@
+"""Features kept on disk: the same as computed anew, to half precision, and resumable."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from goturn.data import open_dataset
+from goturn.data.images import FrameReader
+from goturn.network import Network
+from goturn.training.examples import Examples, crop
+from goturn.training.features import FeatureCache, towers_digest
+from goturn.training.motion import MotionModel
+from goturn.weights import random_weights
+from networks import tiny
+from training_data import make_photographs
+
+PER_ITEM = 4
+FEATURES = tiny().features
+
+
+@pytest.fixture
+def network():
+    return Network(random_weights(tiny(), 0), "cpu")
+
+
+@pytest.fixture
+def examples(tmp_path):
+    photographs = open_dataset(str(make_photographs(tmp_path / "images"))).photographs
+    return Examples((), photographs, FrameReader(), MotionModel(), seed=0, drawn=PER_ITEM - 1)
+
+
+def cache(folder, count=40, key="a") -> FeatureCache:
+    return FeatureCache(folder, count=count, per_item=PER_ITEM, features=FEATURES, key={"key": key})
+
+
+def test_features_are_those_of_the_towers(tmp_path, examples, network):
+    kept = cache(tmp_path / "f", count=37)
+    assert (kept.count, kept.items, kept.complete) == (40, 10, False)
+    done = []
+    kept.fill(examples, network, progress=done.append)
+    assert kept.complete
+    assert sum(done) == 40
+
+    fresh = crop(examples.plan(0, 40), network.ops, network.architecture.preprocessing)
+    searches = np.asarray(network.encode_search(fresh.searches))
+    targets = np.asarray(network.encode_target(fresh.targets))[fresh.owners]
+    batch = kept.batch(0, 40, seed=5)
+    # Which is which: true examples of photographs share their label, but not their features.
+    order = np.abs(batch.searches[:, np.newaxis] - searches).max(axis=2).argmin(axis=1)
+    assert sorted(order) == list(range(40))
+    np.testing.assert_array_equal(batch.labels, fresh.labels[order])
+    np.testing.assert_allclose(batch.searches, searches[order], rtol=2**-10, atol=1e-6)
+    np.testing.assert_allclose(batch.targets[batch.owners], targets[order], rtol=2**-10, atol=1e-6)
+    assert len(batch.targets) == 10  # each once
+
+
+def test_every_example_once_an_epoch(tmp_path, examples, network):
+    kept = cache(tmp_path / "f")
+    kept.fill(examples, network)
+    rows = [kept.batch(step, 6, seed=1).labels for step in range(20)]
+    rows = np.concatenate(rows)
+    first, second = rows[:40], rows[40:80]
+    assert sorted(first.tolist()) == sorted(second.tolist())
+    assert not np.array_equal(first, second)
+    assert len(np.unique(first, axis=0)) > 30
+    # A function of its arguments: in any order, from any object.
+    again = cache(tmp_path / "f")
+    np.testing.assert_array_equal(again.batch(13, 6, seed=1).labels, rows[78:84])
+    assert not np.array_equal(again.batch(0, 6, seed=2).labels, rows[:6])
+
+
+def test_goes_on_where_it_was(tmp_path, examples, network):
+    whole = cache(tmp_path / "whole")
+    whole.fill(examples, network)
+    part = cache(tmp_path / "part")
+    part.fill(examples, network, stop=lambda: True)
+    assert 0 < part.done < part.items
+    rest = cache(tmp_path / "part")
+    assert rest.done == part.done
+    rest.fill(examples, network)
+    for name in ("targets.f16", "searches.f16", "labels.f32"):
+        assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("change", ["key", "count", "garbage", "file"])
+def test_others_features_are_not_taken(tmp_path, examples, network, change):
+    cache(tmp_path / "f").fill(examples, network)
+    state = tmp_path / "f" / "features.json"
+    if change == "key":
+        assert cache(tmp_path / "f", key="b").done == 0
+    elif change == "count":
+        assert cache(tmp_path / "f", count=44).done == 0
+    elif change == "garbage":
+        state.write_text(json.dumps({"done": "all"}))
+        assert cache(tmp_path / "f").done == 0
+    else:
+        (tmp_path / "f" / "searches.f16").unlink()
+        assert cache(tmp_path / "f").done == 0
+    assert json.loads(state.read_text())["done"] == 0  # and a crash now would not bring them back
+
+
+def test_features_too_large_for_half_precision(tmp_path, examples, network):
+    network.parameters["conv1/weight"] *= np.float32(1e6)
+    network.compile()
+    with pytest.raises(ValueError, match="cannot be kept in half precision"):
+        cache(tmp_path / "f").fill(examples, network)
+
+
+def test_digest_of_the_towers():
+    weights = random_weights(tiny(), 0)
+    assert towers_digest(weights) == towers_digest(random_weights(tiny(), 0))
+    others = [random_weights(tiny(), 1), random_weights(tiny(mean=(1, 2, 3)), 0)]
+    assert len({towers_digest(w) for w in [weights, *others]}) == 3
+    changed = random_weights(tiny(), 0)
+    changed.parameters["fc6/weight"][:] = 0
+    assert towers_digest(changed) == towers_digest(weights)
