@@ -192,7 +192,7 @@ class _Trainer:
             self._save()
         if complete:
             save(self._current(), self._run.final)
-        plot_run(self._run.path)
+        plot_run(self._run.path, loss=self._config.loss)
         best = self._metrics.best()
         if best:
             self._tell(

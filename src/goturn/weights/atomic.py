@@ -42,7 +42,7 @@ def replacing_together(targets: Sequence[Path]) -> Iterator[list[Path]]:
         yield temporaries
         for target, temporary in zip(targets, temporaries, strict=True):
             with naming(target):
-                _sync(temporary)
+                sync(temporary)
         for target, temporary in zip(targets, temporaries, strict=True):
             with naming(target):
                 os.replace(temporary, target)
@@ -50,7 +50,7 @@ def replacing_together(targets: Sequence[Path]) -> Iterator[list[Path]]:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
         raise
-    _sync(targets[0].parent)
+    sync(targets[0].parent)
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def _create_beside(target: Path) -> Path:
         return temporary
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Waits until a file's data, or a directory's entries, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

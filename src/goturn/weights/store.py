@@ -96,13 +96,18 @@ def save(
             if not is_finite(stored):
                 why = "too large for fp16; save as fp32" if is_finite(array) else "not finite"
                 raise WeightsError(f"{name} has values that are {why}")
-            digests[name] = tensor_digest(stored)
-            dataset = _write_tensor(file, name, stored, compress)
-            _write_text(dataset, "sha256", digests[name])
+            digests[name] = write_tensor(file, name, stored, compress=compress)
         _write_description(file, weights, digests)
 
 
-def _write_tensor(file: h5py.File, name: str, array: np.ndarray, compress: bool) -> h5py.Dataset:
+def write_tensor(file: h5py.File, name: str, array: np.ndarray, *, compress: bool = False) -> str:
+    """Writes a C-contiguous float32 or float16 array, with its SHA-256 (hex), which this returns."""
+    digest = tensor_digest(array)
+    write_text(_write_values(file, name, array, compress), "sha256", digest)
+    return digest
+
+
+def _write_values(file: h5py.File, name: str, array: np.ndarray, compress: bool) -> h5py.Dataset:
     if compress and array.nbytes > _COMPRESS_BYTES:
         rows = max(1, _CHUNK_BYTES * array.shape[0] // array.nbytes)
         dataset = file.create_dataset(
@@ -121,25 +126,25 @@ def _write_tensor(file: h5py.File, name: str, array: np.ndarray, compress: bool)
 
 def _write_description(file: h5py.File, weights: Weights, digests: dict[str, str]) -> None:
     architecture_json = weights.architecture.to_json()
-    _write_text(file, "format", FORMAT)
+    write_text(file, "format", FORMAT)
     file.attrs["format_version"] = FORMAT_VERSION
-    _write_text(file, "architecture", architecture_json)
+    write_text(file, "architecture", architecture_json)
     for name, value in readable_attributes(weights.architecture).items():
         if isinstance(value, str):
-            _write_text(file, name, value)
+            write_text(file, name, value)
         else:
             file.attrs[name] = value if len(value) > 1 else value[0]
-    _write_text(file, "origin", weights.origin)
+    write_text(file, "origin", weights.origin)
     digest = combined_digest(architecture_json, digests)
-    _write_text(file, "digest", digest)
-    _write_text(file, "file_digest", _file_digest(digest, weights.origin))
+    write_text(file, "digest", digest)
+    write_text(file, "file_digest", _file_digest(digest, weights.origin))
 
 
 def _file_digest(digest: str, origin: str) -> str:
     return hashlib.sha256(f"{digest}\n{origin}".encode()).hexdigest()
 
 
-def _write_text(owner: h5py.File | h5py.Dataset, name: str, text: str) -> None:
+def write_text(owner: h5py.File | h5py.Dataset, name: str, text: str) -> None:
     """A string attribute of fixed length: HDF5's variable ones are refused by our reader."""
     value = text.encode("utf-8")
     if len(value) > MAX_TEXT_BYTES:
@@ -180,7 +185,7 @@ def read_store(file: GuardedFile, architecture: Architecture | None = None) -> W
         raise WeightsError(f"{file.path}: {error}") from error
     problems = _description_problems(file, stored, architecture)
     shapes = stored.parameter_shapes()
-    tensors = _find_tensors(file, shapes, problems)
+    tensors = find_tensors(file, shapes, problems)
     digests = _texts(file, {name: ("sha256", name) for name in tensors}, problems)
     names = ("origin", "digest", "file_digest")
     texts = _texts(file, {name: (name, "/") for name in names}, problems)
@@ -246,17 +251,24 @@ def _description_problems(
     return problems
 
 
-def _find_tensors(
-    file: GuardedFile, shapes: dict[str, tuple[int, ...]], problems: list[str]
+def find_tensors(
+    file: GuardedFile,
+    shapes: dict[str, tuple[int, ...]],
+    problems: list[str],
+    *,
+    all_there: bool = True,
 ) -> dict[str, StoredTensor]:
-    """The tensors that fit ``shapes``; adds what is wrong with the others, missing or superfluous."""
+    """The tensors that fit ``shapes``, in its order; adds what is wrong with others, superfluous ones
+    and, where they must be ``all_there``, missing ones.
+    """
     present = []
     for layer in file.names():
         try:
             present += [f"{layer}/{part}" for part in file.names(layer)]
         except UnusablePartError as error:
             problems.append(error.problem)
-    problems += [f"{name} {shapes[name]} is missing" for name in shapes if name not in present]
+    missing = [name for name in shapes if name not in present]
+    problems += [f"{name} {shapes[name]} is missing" for name in missing if all_there]
     problems += [f"{name[:80]} is superfluous" for name in present if name not in shapes]
     found = {}
     for name, shape in shapes.items():

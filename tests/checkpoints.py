@@ -1,0 +1,44 @@
+"""Checkpoints to try things on: every bit follows from the iteration."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from goturn.training.checkpoint import Checkpoint
+from goturn.weights import random_weights
+from networks import tiny
+
+CONFIG = "c" * 64
+FILES = ["weights.h5", "solver.h5", "state.json"]
+EXTRA = {"losses": [0.1 + 0.2, 1e-300, 3.0], "text": "ä", "nested": {"b": [1, None], "a": True}}
+
+
+@functools.cache
+def made(iteration: int) -> Checkpoint:
+    """The checkpoint of an iteration; as in most runs, the towers do not learn."""
+    weights = random_weights(tiny(), iteration % 7)
+    random = np.random.default_rng(iteration)
+    velocities = {
+        name: random.standard_normal(value.shape, np.float32)
+        for name, value in weights.parameters.items()
+        if name.startswith("fc")
+    }
+    velocities["fc6/weight"].flat[:3] = [-0.0, 1e-45, -3e38]
+    return Checkpoint(iteration, weights, velocities, {**EXTRA, "iteration": iteration})
+
+
+def assert_same(found: Checkpoint | None, expected: Checkpoint) -> None:
+    assert found is not None
+    assert (found.iteration, found.extra) == (expected.iteration, expected.extra)
+    assert found.weights.digest == expected.weights.digest
+    assert found.velocities.keys() == expected.velocities.keys()
+    for name, value in expected.velocities.items():
+        assert found.velocities[name].dtype == np.float32
+        np.testing.assert_array_equal(found.velocities[name].view("u4"), value.view("u4"), name)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
