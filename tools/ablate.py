@@ -3,10 +3,12 @@
 python tools/ablate.py OUT --config CONFIG.toml --seeds 0 1 [--videos-counts 14 37] [--only full l2-loss]
 
 Each run is a folder OUT/<variant>-seed<N>, trained as ``goturn train`` does and resumed if it is there.
-Each is scored on the validation videos: one pass, and with restarts (VOT2014's way).  Results: ``table1.csv``
-and ``table1.md`` (the paper's Table 1 with ours beside it), ``videos.csv`` and ``.png`` (error by number of
-training videos, as Fig. 5), ``previous_frame.csv`` and ``.png`` (with and without the previous frame, for
-each video, as Fig. 7 has it for each condition).
+Each is scored on the validation videos: one pass, and with restarts (VOT2014's way).  Results, in OUT:
+
+* ``table1.csv``, ``table1.md``: the paper's Table 1 with ours beside it;
+* ``videos.csv``, ``videos.png``: error by number of training videos, as Fig. 5;
+* ``previous_frame.csv``, ``.png``: with and without the previous frame, for each video, as Fig. 7 has
+  it for each condition.
 """
 
 from __future__ import annotations
