@@ -39,6 +39,9 @@ TOWERS = {
     ),
     "pad and stride": tower_of(Conv("conv1", 20, kernel=5, stride=3, pad=4)),
     "pool first": tower_of(MaxPool("pool1"), Conv("conv1", 16, kernel=2)),
+    "a last window beyond the image": tower_of(
+        Conv("conv1", 5, kernel=32), MaxPool("pool1", 2, 4), Conv("conv2", 6, kernel=1)
+    ),
     "pools with gaps and overlap": tower_of(
         Conv("conv1", 5, kernel=2), MaxPool("pool1", 2, 3), MaxPool("pool2", 4, 1), side=41
     ),
@@ -293,6 +296,22 @@ class TestTowerArguments:
     def test_kernel_larger_than_the_input(self):
         with pytest.raises(ValueError, match="does not fit its input"):
             _cpu.Tower([self.layer()], 2)
+
+    @pytest.mark.parametrize("pad", [3, 2**62])
+    def test_pads_stay_below_the_kernel(self, pad):
+        with pytest.raises(ValueError, match=f"pad {pad} does not fit its input of 8 pixels"):
+            _cpu.Tower([self.layer(pad=pad)], 8)
+
+    @pytest.mark.parametrize("groups", [2**62, 2**63 - 1])
+    def test_groups_beyond_the_channels(self, groups):
+        with pytest.raises(ValueError, match="do not fit the layer"):
+            _cpu.Tower([self.layer(groups=groups)], 8)
+
+    def test_normalisation_over_far_more_channels_than_there_are(self):
+        """Takes no memory in proportion: this is 4 EB."""
+        norm = {"kind": "lrn", "size": 2**60 + 1, "alpha": 1.0, "beta": 0.75, "k": 1.0}
+        images = crops(1, 8)
+        assert np.array_equal(_cpu.Tower([norm], 8)(images), images.reshape(1, -1))
 
     @pytest.mark.parametrize("shape", [(1, 3, 9, 8), (3, 8, 8), (1, 1, 8, 8)])
     def test_crops_of_another_shape(self, shape):
