@@ -75,6 +75,29 @@ def test_tower_equals_the_reference(name, n):
         assert np.array_equal(got[i : i + 1], network.encode_target(images[i : i + 1]))
 
 
+NOT_A_NUMBER = """
+from goturn.architecture import LRN, Conv, MaxPool, Preprocessing, Architecture, fc_head
+for kernel in (3, 4):  # with and without Winograd
+    layers = (Conv("conv1", 5, kernel=kernel), MaxPool("pool1"), LRN("norm1"), MaxPool("pool2"))
+    weights = lively(Architecture(layers, fc_head([8]), Preprocessing(input_size=35)))
+    images = crops(1, 35)
+    images[0, 1, 17, 17] = np.nan
+    features = [
+        np.isnan(Network(weights, device).encode_target(images)) for device in ("cpu", "reference")
+    ]
+    print(_cpu.isa(), features[1].any() and not features[1].all(), (features[0] | ~features[1]).all())
+"""
+
+
+@pytest.mark.parametrize("isa", ["portable", "avx2", "avx512"])
+def test_what_is_not_a_number_stays_so(isa):
+    """Damaged weights must not look like features; Winograd spreads a NaN some pixels further."""
+    done = run(NOT_A_NUMBER, GOTURN_CPU_ISA=isa)
+    if "which this processor does not have" in done.stderr:
+        pytest.skip(f"no {isa} here")
+    assert done.stdout.split() == [isa, "True", "True"] * 2, done.stderr
+
+
 def test_separate_towers_are_kept_apart():
     network = Network(lively(tiny(shared_towers=False)), "cpu")
     images = crops(1, 35)

@@ -189,6 +189,11 @@ def test_what_is_not_a_number_stays_so(ops: Ops) -> None:
     np.testing.assert_array_equal(ops.to_numpy(gradient), [np.nan, -1, 0, 1])
     image = np.arange(25, dtype=np.float32).reshape(1, 1, 5, 5)
     image[0, 0, 1, 1] = np.nan
+    filters = np.ones((2, 1, 3, 3), np.float32)
+    conv = [ops.from_numpy(array) for array in (image, filters, np.zeros(2, np.float32))]
+    want = np.isnan(REFERENCE.conv2d(image, filters, np.zeros(2, np.float32)))
+    assert 0 < want.sum() < want.size
+    np.testing.assert_array_equal(np.isnan(ops.to_numpy(ops.conv2d(*conv, relu=True))), want)
     pool = {"kernel": 3, "stride": 2}
     want = REFERENCE.max_pool(image, **pool)
     assert np.isnan(want).any()
