@@ -379,6 +379,14 @@ def test_sizes_beyond_reason(
         getattr(ops, op)(*given, **parameters)
 
 
+def test_any_number_of_empty_groups() -> None:
+    none, filters = np.zeros((1, 0, 4, 4), np.float32), np.zeros((0, 0, 3, 3), np.float32)
+    dy = np.zeros((1, 0, 2, 2), np.float32)
+    dx, dweight, dbias = OPS.conv2d_backward(dy, none, filters, groups=2**50)
+    assert dx is not None
+    assert (dx.shape, dweight.shape, dbias.shape) == (none.shape, filters.shape, (0,))
+
+
 def test_padding_far_wider_than_the_image(ops: Ops) -> None:
     given, far = (IMAGE, FILTERS, normal(4)), {"pad": 2**39, "stride": 2**39}
     try:
