@@ -221,8 +221,48 @@ def test_unknown_instruction_set_is_a_sentence():
 
 
 def test_number_of_threads_from_the_environment():
-    done = run("print(_cpu.thread_count())", GOTURN_NUM_THREADS="3")
-    assert done.stdout.split() == ["3"]
+    for text in ("3", "256"):
+        done = run("print(_cpu.thread_count())", GOTURN_NUM_THREADS=text)
+        assert done.stdout.split() == [text]
+    done = run("print(_cpu.thread_count())", GOTURN_NUM_THREADS="")
+    assert done.stdout.split() == [str(len(os.sched_getaffinity(0)))]
+
+
+IMPOSSIBLE = """
+from goturn.ops import get_ops
+for _ in range(2):  # it is not forgotten after the first time
+    try:
+        get_ops("cpu")
+    except RuntimeError as error:
+        print(error)
+_cpu.set_thread_count(2)
+print(get_ops("cpu").name, _cpu.thread_count())
+"""
+
+
+@pytest.mark.parametrize("text", ["abc", "0", "-1", "257", "4 threads", "1.5", " 2", "9" * 30])
+def test_an_impossible_number_of_threads_is_a_sentence(text):
+    done = run(IMPOSSIBLE, GOTURN_NUM_THREADS=text)
+    sentence = f"GOTURN_NUM_THREADS must be a whole number from 1 to 256; got {text}"
+    assert done.stdout.splitlines() == [sentence, sentence, "cpu 2"], done.stderr
+
+
+@pytest.mark.skipif(
+    "san.so" in os.environ.get("LD_PRELOAD", ""), reason="sanitizers take memory for each thread"
+)
+def test_threads_that_the_system_does_not_give_are_done_without():
+    body = """
+import resource
+x = np.ones((3000, 301), np.float32)
+_cpu.set_thread_count(1)
+_cpu.relu(x)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 26), resource.RLIM_INFINITY))
+_cpu.set_thread_count(256)  # with 8 MB of stack each
+print(_cpu.relu(x).sum() == x.size)
+"""
+    done = run(body)
+    assert done.stdout.split() == ["True"], done.stderr
 
 
 def test_fork_after_use_does_not_hang():

@@ -96,8 +96,9 @@ void bind_tower(py::module_& module) {
   module.def(
       "set_thread_count",
       [](int count) {
-        if (count < 1 || count > 256) {
-          throw std::invalid_argument("thread count must be 1 to 256; got " +
+        if (count < 1 || count > cpu::kMaxThreads) {
+          throw std::invalid_argument("thread count must be 1 to " +
+                                      std::to_string(cpu::kMaxThreads) + "; got " +
                                       std::to_string(count));
         }
         const py::gil_scoped_release release;
