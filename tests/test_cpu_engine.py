@@ -265,6 +265,30 @@ print(_cpu.relu(x).sum() == x.size)
     assert done.stdout.split() == ["True"], done.stderr
 
 
+def bytes_in_large_pages() -> int:
+    """Memory of this process that pages of 2 MiB are asked for, whether or not it has them."""
+    total = size = 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "Size":
+            size = int(value.split()[0]) * 1024
+        elif name == "VmFlags" and "hg" in value.split():
+            total += size
+    return total
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").is_dir(), reason="a system without such pages"
+)
+def test_large_pages_are_asked_for_what_is_packed():
+    layers = tower_of(Conv("conv1", 512, kernel=1), Conv("conv2", 512, kernel=3), side=4)
+    weights = lively(layers)
+    before = bytes_in_large_pages()
+    network = Network(weights, "cpu")  # 512 x 512 x 16 floats by Winograd
+    assert bytes_in_large_pages() - before >= 512 * 512 * 16 * 4
+    del network
+
+
 def test_fork_after_use_does_not_hang():
     """The child has no worker threads; it must start its own, not wait for the parent's."""
     body = """
