@@ -387,6 +387,21 @@ def test_any_number_of_empty_groups() -> None:
     assert (dx.shape, dweight.shape, dbias.shape) == (none.shape, filters.shape, (0,))
 
 
+@pytest.mark.parametrize(
+    ("size", "error"),
+    [
+        (3.5, TypeError),
+        ("3", TypeError),
+        (-1, ValueError),
+        (2**70, MemoryError),
+    ],
+)
+def test_sizes_of_a_mask_that_are_none(ops: Ops, size: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        ops.dropout_mask((2, size), ratio=0.5, key=1)
+    assert ops.dropout_mask((2, np.int64(3)), ratio=0.5, key=1).shape == (2, 3)
+
+
 def test_padding_far_wider_than_the_image(ops: Ops) -> None:
     given, far = (IMAGE, FILTERS, normal(4)), {"pad": 2**39, "stride": 2**39}
     try:
