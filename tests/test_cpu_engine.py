@@ -39,6 +39,9 @@ TOWERS = {
     ),
     "pad and stride": tower_of(Conv("conv1", 20, kernel=5, stride=3, pad=4)),
     "pool first": tower_of(MaxPool("pool1"), Conv("conv1", 16, kernel=2)),
+    "a last window beyond the image": tower_of(
+        Conv("conv1", 5, kernel=32), MaxPool("pool1", 2, 4), Conv("conv2", 6, kernel=1)
+    ),
     "pools with gaps and overlap": tower_of(
         Conv("conv1", 5, kernel=2), MaxPool("pool1", 2, 3), MaxPool("pool2", 4, 1), side=41
     ),
@@ -70,6 +73,29 @@ def test_tower_equals_the_reference(name, n):
     # An image gives the same bits in any company.
     for i in range(n):
         assert np.array_equal(got[i : i + 1], network.encode_target(images[i : i + 1]))
+
+
+NOT_A_NUMBER = """
+from goturn.architecture import LRN, Conv, MaxPool, Preprocessing, Architecture, fc_head
+for kernel in (3, 4):  # with and without Winograd
+    layers = (Conv("conv1", 5, kernel=kernel), MaxPool("pool1"), LRN("norm1"), MaxPool("pool2"))
+    weights = lively(Architecture(layers, fc_head([8]), Preprocessing(input_size=35)))
+    images = crops(1, 35)
+    images[0, 1, 17, 17] = np.nan
+    features = [
+        np.isnan(Network(weights, device).encode_target(images)) for device in ("cpu", "reference")
+    ]
+    print(_cpu.isa(), features[1].any() and not features[1].all(), (features[0] | ~features[1]).all())
+"""
+
+
+@pytest.mark.parametrize("isa", ["portable", "avx2", "avx512"])
+def test_what_is_not_a_number_stays_so(isa):
+    """Damaged weights must not look like features; Winograd spreads a NaN some pixels further."""
+    done = run(NOT_A_NUMBER, GOTURN_CPU_ISA=isa)
+    if "which this processor does not have" in done.stderr:
+        pytest.skip(f"no {isa} here")
+    assert done.stdout.split() == [isa, "True", "True"] * 2, done.stderr
 
 
 def test_separate_towers_are_kept_apart():
@@ -195,8 +221,72 @@ def test_unknown_instruction_set_is_a_sentence():
 
 
 def test_number_of_threads_from_the_environment():
-    done = run("print(_cpu.thread_count())", GOTURN_NUM_THREADS="3")
-    assert done.stdout.split() == ["3"]
+    for text in ("3", "256"):
+        done = run("print(_cpu.thread_count())", GOTURN_NUM_THREADS=text)
+        assert done.stdout.split() == [text]
+    done = run("print(_cpu.thread_count())", GOTURN_NUM_THREADS="")
+    assert done.stdout.split() == [str(len(os.sched_getaffinity(0)))]
+
+
+IMPOSSIBLE = """
+from goturn.ops import get_ops
+for _ in range(2):  # it is not forgotten after the first time
+    try:
+        get_ops("cpu")
+    except RuntimeError as error:
+        print(error)
+_cpu.set_thread_count(2)
+print(get_ops("cpu").name, _cpu.thread_count())
+"""
+
+
+@pytest.mark.parametrize("text", ["abc", "0", "-1", "257", "4 threads", "1.5", " 2", "9" * 30])
+def test_an_impossible_number_of_threads_is_a_sentence(text):
+    done = run(IMPOSSIBLE, GOTURN_NUM_THREADS=text)
+    sentence = f"GOTURN_NUM_THREADS must be a whole number from 1 to 256; got {text}"
+    assert done.stdout.splitlines() == [sentence, sentence, "cpu 2"], done.stderr
+
+
+@pytest.mark.skipif(
+    "san.so" in os.environ.get("LD_PRELOAD", ""), reason="sanitizers take memory for each thread"
+)
+def test_threads_that_the_system_does_not_give_are_done_without():
+    body = """
+import resource
+x = np.ones((3000, 301), np.float32)
+_cpu.set_thread_count(1)
+_cpu.relu(x)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 26), resource.RLIM_INFINITY))
+_cpu.set_thread_count(256)  # with 8 MB of stack each
+print(_cpu.relu(x).sum() == x.size)
+"""
+    done = run(body)
+    assert done.stdout.split() == ["True"], done.stderr
+
+
+def bytes_in_large_pages() -> int:
+    """Memory of this process that pages of 2 MiB are asked for, whether or not it has them."""
+    total = size = 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "Size":
+            size = int(value.split()[0]) * 1024
+        elif name == "VmFlags" and "hg" in value.split():
+            total += size
+    return total
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").is_dir(), reason="a system without such pages"
+)
+def test_large_pages_are_asked_for_what_is_packed():
+    layers = tower_of(Conv("conv1", 512, kernel=1), Conv("conv2", 512, kernel=3), side=4)
+    weights = lively(layers)
+    before = bytes_in_large_pages()
+    network = Network(weights, "cpu")  # 512 x 512 x 16 floats by Winograd
+    assert bytes_in_large_pages() - before >= 512 * 512 * 16 * 4
+    del network
 
 
 def test_fork_after_use_does_not_hang():
@@ -293,6 +383,22 @@ class TestTowerArguments:
     def test_kernel_larger_than_the_input(self):
         with pytest.raises(ValueError, match="does not fit its input"):
             _cpu.Tower([self.layer()], 2)
+
+    @pytest.mark.parametrize("pad", [3, 2**62])
+    def test_pads_stay_below_the_kernel(self, pad):
+        with pytest.raises(ValueError, match=f"pad {pad} does not fit its input of 8 pixels"):
+            _cpu.Tower([self.layer(pad=pad)], 8)
+
+    @pytest.mark.parametrize("groups", [2**62, 2**63 - 1])
+    def test_groups_beyond_the_channels(self, groups):
+        with pytest.raises(ValueError, match="do not fit the layer"):
+            _cpu.Tower([self.layer(groups=groups)], 8)
+
+    def test_normalisation_over_far_more_channels_than_there_are(self):
+        """Takes no memory in proportion: this is 4 EB."""
+        norm = {"kind": "lrn", "size": 2**60 + 1, "alpha": 1.0, "beta": 0.75, "k": 1.0}
+        images = crops(1, 8)
+        assert np.array_equal(_cpu.Tower([norm], 8)(images), images.reshape(1, -1))
 
     @pytest.mark.parametrize("shape", [(1, 3, 9, 8), (3, 8, 8), (1, 1, 8, 8)])
     def test_crops_of_another_shape(self, shape):

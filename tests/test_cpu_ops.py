@@ -189,6 +189,11 @@ def test_what_is_not_a_number_stays_so(ops: Ops) -> None:
     np.testing.assert_array_equal(ops.to_numpy(gradient), [np.nan, -1, 0, 1])
     image = np.arange(25, dtype=np.float32).reshape(1, 1, 5, 5)
     image[0, 0, 1, 1] = np.nan
+    filters = np.ones((2, 1, 3, 3), np.float32)
+    conv = [ops.from_numpy(array) for array in (image, filters, np.zeros(2, np.float32))]
+    want = np.isnan(REFERENCE.conv2d(image, filters, np.zeros(2, np.float32)))
+    assert 0 < want.sum() < want.size
+    np.testing.assert_array_equal(np.isnan(ops.to_numpy(ops.conv2d(*conv, relu=True))), want)
     pool = {"kernel": 3, "stride": 2}
     want = REFERENCE.max_pool(image, **pool)
     assert np.isnan(want).any()
@@ -372,6 +377,29 @@ def test_sizes_beyond_reason(
     given = [ops.from_numpy(array.copy()) for array in arrays]
     with pytest.raises((ValueError, MemoryError)):
         getattr(ops, op)(*given, **parameters)
+
+
+def test_any_number_of_empty_groups() -> None:
+    none, filters = np.zeros((1, 0, 4, 4), np.float32), np.zeros((0, 0, 3, 3), np.float32)
+    dy = np.zeros((1, 0, 2, 2), np.float32)
+    dx, dweight, dbias = OPS.conv2d_backward(dy, none, filters, groups=2**50)
+    assert dx is not None
+    assert (dx.shape, dweight.shape, dbias.shape) == (none.shape, filters.shape, (0,))
+
+
+@pytest.mark.parametrize(
+    ("size", "error"),
+    [
+        (3.5, TypeError),
+        ("3", TypeError),
+        (-1, ValueError),
+        (2**70, MemoryError),
+    ],
+)
+def test_sizes_of_a_mask_that_are_none(ops: Ops, size: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        ops.dropout_mask((2, size), ratio=0.5, key=1)
+    assert ops.dropout_mask((2, np.int64(3)), ratio=0.5, key=1).shape == (2, 3)
 
 
 def test_padding_far_wider_than_the_image(ops: Ops) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
 import types
 from dataclasses import replace
@@ -210,8 +211,42 @@ def test_a_missing_opencv_and_cpu_module_are_no_error(monkeypatch):
 def test_the_cpu_module_is_named_with_its_version(monkeypatch):
     module = types.ModuleType("goturn._cpu")
     module.version, module.compiler, module.isa = "1.2.3", "GCC 9", lambda: "avx2"
+    module.thread_count = lambda: 2
     monkeypatch.setitem(sys.modules, "goturn._cpu", module)
-    assert lines_of(gather())["CPU module"] == "built, 1.2.3, by GCC 9, using avx2 code"
+    assert lines_of(gather())["CPU module"] == (
+        "built, 1.2.3, by GCC 9, using avx2 code and 2 threads"
+    )
+    module.thread_count = lambda: 1
+    assert lines_of(gather())["CPU module"].endswith(" and 1 thread")
+
+
+@pytest.mark.parametrize(
+    ("environment", "problem"),
+    [
+        ({"GOTURN_CPU_ISA": "foo"}, "GOTURN_CPU_ISA must be one of "),
+        ({"GOTURN_NUM_THREADS": "abc"}, "GOTURN_NUM_THREADS must be a whole number from 1 to 256"),
+        ({"GOTURN_CPU_ISA": "foo", "GOTURN_NUM_THREADS": "abc"}, "; got foo; GOTURN_NUM_THREADS"),
+    ],
+)
+def test_an_environment_that_asks_for_the_impossible_is_a_line(environment, problem):
+    """The report goes on, and says what every use of the CPU would."""
+
+    def report(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "goturn", "info", *arguments],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    (line,) = (line for line in report().splitlines() if line.startswith("CPU module"))
+    assert ", but cannot be used: " in line
+    assert problem in line
+    assert problem in json.loads(report("--json"))["cpu"]["module"]["problem"]
 
 
 @pytest.mark.parametrize(

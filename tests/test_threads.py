@@ -4,8 +4,12 @@ and memory over a long run.
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -20,6 +24,9 @@ from test_network import crops, lively
 
 #: A test that must not hang ends with this, seconds, in any process that it starts.
 LIMIT = 60
+
+ROOT = Path(__file__).parents[1]
+COMPILER = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
 
 FORKS = f"""
 import os, signal, threading, time
@@ -64,6 +71,21 @@ def test_fork_while_other_threads_compute():
     """The child has this thread alone, and finds every lock free and no work left to wait for."""
     done = run(FORKS)
     assert done.stdout.split() == ["failed", "0"], done.stderr
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no C++ compiler: neither CXX nor g++")
+def test_an_exception_in_a_piece_of_work_is_the_caller_s(tmp_path):
+    """Memory that cannot be had in a worker must not end the process."""
+    program = tmp_path / "threads_throw"
+    sources = (ROOT / "tests" / "threads_throw.cpp", ROOT / "csrc" / "cpu" / "threads.cpp")
+    flags = ("-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'csrc'}", "-pthread")
+    plain = {name: text for name, text in os.environ.items() if name != "LD_PRELOAD"}
+    for command in ((COMPILER, *flags, *sources, "-o", program), (program,)):
+        done = subprocess.run(
+            command, env=plain, capture_output=True, text=True, timeout=LIMIT, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["right"] * 3
 
 
 @pytest.fixture

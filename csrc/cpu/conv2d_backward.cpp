@@ -147,6 +147,7 @@ void weight_gradient(const ConvShape& shape, const float* dy, const float* x, fl
   const std::int64_t weights = in_group * kernel_area(shape);
   const std::int64_t step = std::clamp<std::int64_t>(kPixelsPerProduct / pixels, 1,
                                                      std::max<std::int64_t>(1, shape.batch));
+  if (shape.outputs * weights == 0) return;  // there may be any number of empty groups
   Bordered bordered(shape, step);
   const Offsets offsets(shape, bordered, step);
   if (shape.batch == 0) std::fill_n(dweight, shape.outputs * weights, 0.0F);

@@ -58,7 +58,8 @@ struct Kernels {
   DotRows<std::uint16_t> dot_rows_bf16;
   DotRows<std::int8_t> dot_rows_int8;
 
-  // maximum[i] = the largest of sources[s][i] over `count` sources, for i of [0, length).
+  // maximum[i] = the largest of sources[s][i] over `count` sources, 1 or more, for i of
+  // [0, length); a NaN where there is one.
   void (*max_of)(const float* const* sources, std::int64_t count, std::int64_t length,
                  float* maximum);
   void (*max_of_bf16)(const std::uint16_t* const* sources, std::int64_t count, std::int64_t length,

@@ -11,18 +11,23 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
+#include <cstring>
+#include <exception>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 namespace goturn::cpu {
 namespace {
 
-constexpr int kMaxThreads = 256;
 constexpr auto kSpin = std::chrono::microseconds(40);
 
 inline void relax() {
@@ -51,12 +56,19 @@ struct Job {
   std::int64_t count;
   std::atomic<std::int64_t> next{0};
   std::atomic<int> helpers{0};
+  std::atomic<bool> failed{false};
+  std::exception_ptr error{};  // the first one thrown; for the caller, once there are no helpers
 
-  void work() {
-    for (;;) {
-      const std::int64_t index = next.fetch_add(1, std::memory_order_relaxed);
-      if (index >= count) return;
-      (*body)(index);
+  void work() noexcept {
+    try {
+      for (;;) {
+        const std::int64_t index = next.fetch_add(1, std::memory_order_relaxed);
+        if (index >= count) return;
+        (*body)(index);
+      }
+    } catch (...) {
+      next.store(count, std::memory_order_relaxed);  // what has not begun is left out
+      if (!failed.exchange(true)) error = std::current_exception();
     }
   }
 };
@@ -64,8 +76,13 @@ struct Job {
 class Pool {
  public:
   explicit Pool(int threads) {
-    for (int worker = 1; worker < threads; ++worker) {
-      workers_.emplace_back([this] { serve(); });
+    workers_.reserve(static_cast<std::size_t>(threads - 1));
+    try {
+      for (int worker = 1; worker < threads; ++worker) {
+        workers_.emplace_back([this] { serve(); });
+      }
+    } catch (const std::exception&) {
+      // The system gives no more: those that there are do the work.
     }
   }
 
@@ -97,9 +114,11 @@ class Pool {
     }
     // Nobody new can find the job now; those who did may still be at their last index.
     const auto left = [&job] { return job.helpers.load(std::memory_order_acquire) == 0; };
-    if (spin_until(left)) return;
-    std::unique_lock<std::mutex> lock(mutex_);
-    idle_.wait(lock, left);
+    if (!spin_until(left)) {
+      std::unique_lock<std::mutex> lock(mutex_);
+      idle_.wait(lock, left);
+    }
+    if (job.error) std::rethrow_exception(job.error);
   }
 
  private:
@@ -143,28 +162,40 @@ class Pool {
 };
 
 int default_threads() {
-  if (const char* text = std::getenv("GOTURN_NUM_THREADS")) {
-    const int wanted = std::atoi(text);
-    if (wanted >= 1) return std::min(wanted, kMaxThreads);
+  const char* text = std::getenv("GOTURN_NUM_THREADS");
+  if (text != nullptr && *text != '\0') {
+    int wanted = 0;
+    const char* const end = text + std::strlen(text);
+    const auto [last, error] = std::from_chars(text, end, wanted);
+    if (error == std::errc() && last == end && wanted >= 1 && wanted <= kMaxThreads) return wanted;
+    throw std::runtime_error("GOTURN_NUM_THREADS must be a whole number from 1 to " +
+                             std::to_string(kMaxThreads) + "; got " + text);
   }
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
   if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
     return std::clamp(CPU_COUNT(&allowed), 1, kMaxThreads);
   }
-  return 1;
+  // More processors than the set has places.
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxThreads);
 }
 
 // The pool in use.  Callers hold a share of it, so that set_thread_count cannot pull it away.
 struct Shared {
   std::mutex mutex;
   std::shared_ptr<Pool> pool;
-  int wanted = default_threads();
+  int wanted = 0;  // 0 until somebody asks
 
   std::shared_ptr<Pool> get() {
     const std::lock_guard<std::mutex> lock(mutex);
-    if (!pool) pool = std::make_shared<Pool>(wanted);
+    if (!pool) pool = std::make_shared<Pool>(threads());
     return pool;
+  }
+
+  // Under the lock.
+  int threads() {
+    if (wanted == 0) wanted = default_threads();
+    return wanted;
   }
 };
 
@@ -204,7 +235,7 @@ std::mutex& fork_safe_mutex() { return shared().mutex; }
 int thread_count() {
   Shared& own = shared();
   const std::lock_guard<std::mutex> lock(own.mutex);
-  return own.wanted;
+  return own.threads();
 }
 
 void set_thread_count(int count) {

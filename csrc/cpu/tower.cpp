@@ -19,6 +19,7 @@
 #include "cpu/conv2d_packed.h"
 #include "cpu/conv2d_winograd.h"
 #include "cpu/threads.h"
+#include "shapes.h"
 
 namespace goturn::cpu {
 namespace {
@@ -42,6 +43,17 @@ float number(std::uint16_t value) { return float_of(value); }
 
 void check(bool fits, const std::string& what) {
   if (!fits) throw std::invalid_argument("tower: " + what);
+}
+
+// That the windows of a convolution or pool fit an input of `side` pixels a side.  Pads stay below
+// the kernel, so that no size can overflow.
+void check_window(const TowerLayer& layer, std::int64_t side) {
+  const bool possible = layer.kernel >= 1 && layer.stride >= 1 && layer.stride <= kMaxStep &&
+                        layer.pad >= 0 && layer.pad < layer.kernel;
+  check(possible && layer.kernel - 2 * layer.pad <= side,
+        "a kernel of " + std::to_string(layer.kernel) + " with stride " +
+            std::to_string(layer.stride) + " and pad " + std::to_string(layer.pad) +
+            " does not fit its input of " + std::to_string(side) + " pixels a side");
 }
 
 template <class Value>
@@ -86,7 +98,8 @@ class TowerOf : public Tower {
 
 template <class Value>
 TowerOf<Value>::TowerOf(const std::vector<TowerLayer>& layers, std::int64_t side) : side_(side) {
-  check(!layers.empty() && side >= 1 && side <= 4096, "it needs layers and an input side to 4096");
+  check(!layers.empty() && side >= 1 && side <= 4096,
+        "it needs layers, and an input of 1 to 4096 pixels a side");
   Image image{side, side, 3, 0};
   for (const TowerLayer& given : layers) {
     Layer<Value> layer;
@@ -94,19 +107,18 @@ TowerOf<Value>::TowerOf(const std::vector<TowerLayer>& layers, std::int64_t side
     layer.in = image;
     layer.out = image;
     layer.out.pad = 0;
-    if (given.kind != LayerKind::kLrn) {
-      check(given.kernel >= 1 && given.stride >= 1 && given.kernel <= image.height + 2 * given.pad,
-            "a kernel does not fit its input");
-    }
+    if (given.kind != LayerKind::kLrn) check_window(given, image.height);
     if (given.kind == LayerKind::kConv) {
-      check(given.channels >= 1 && given.groups >= 1 && given.pad >= 0 &&
-                image.channels % given.groups == 0 && given.channels % given.groups == 0,
+      check(given.channels >= 1 && given.groups >= 1 && image.channels % given.groups == 0 &&
+                given.channels % given.groups == 0,
             "channels do not divide into groups");
       check(given.weight != nullptr && given.bias != nullptr, "a convolution without weights");
       layer.out.height = (image.height + 2 * given.pad - given.kernel) / given.stride + 1;
       layer.out.channels = given.channels;
     } else if (given.kind == LayerKind::kMaxPool) {
-      layer.out.height = (image.height - given.kernel + given.stride - 1) / given.stride + 1;
+      layer.out.height =
+          PoolShape{1, image.channels, image.height, image.width, given.kernel, given.stride, 0}
+              .out_height();
     } else {
       check(given.size >= 1 && given.size % 2 == 1, "LRN needs an odd size");
     }
@@ -157,7 +169,8 @@ void Layer<Value>::pool_or_normalise(const Value* input, Value* output, std::int
   const bool pools = given.kind == LayerKind::kMaxPool;
   const bool normalises = !pools || lrn_follows;
   const TowerLayer& norm = pools ? lrn : given;
-  const std::int64_t margin = normalises ? norm.size / 2 : 0;
+  // No further than there are channels.
+  const std::int64_t margin = normalises ? std::min(norm.size / 2, out.channels) : 0;
   parallel_for(images * out.height, [&](std::int64_t task) {
     const std::int64_t image = task / out.height, y = task % out.height;
     const Value* from = input + image * in.values();
@@ -183,7 +196,7 @@ void Layer<Value>::pool_or_normalise(const Value* input, Value* output, std::int
       max_of(k, Value{})(sources.data(), static_cast<std::int64_t>(sources.size()), out.channels,
                          pooled);
       if (normalises) {
-        k.lrn(pooled, out.channels, norm.size, norm.alpha / static_cast<float>(norm.size),
+        k.lrn(pooled, out.channels, 2 * margin + 1, norm.alpha / static_cast<float>(norm.size),
               norm.beta, norm.k, normalised.data());
       }
       store(k, out.channels, normalises ? normalised.data() : pooled, to + out.at(y, x));

@@ -181,7 +181,13 @@ inline std::uint64_t key_of(const py::object& object) {
 inline std::vector<py::ssize_t> sizes_of(const py::tuple& shape, const std::string& op) {
   std::vector<py::ssize_t> sizes;
   for (const py::handle& size : shape) {
-    sizes.push_back(size.cast<py::ssize_t>());
+    const auto number = py::reinterpret_steal<py::object>(PyNumber_Index(size.ptr()));
+    if (!number) throw py::error_already_set();
+    sizes.push_back(PyLong_AsSsize_t(number.ptr()));
+    if (PyErr_Occurred() != nullptr) {  // more than there is memory for anywhere
+      PyErr_Clear();
+      throw std::bad_alloc();
+    }
     if (sizes.back() < 0) {
       throw std::invalid_argument(op + ": shape must be of sizes >= 0; got " +
                                   std::string(py::str(shape)));

@@ -38,9 +38,10 @@ TowerLayer layer_of(const py::dict& given, std::int64_t in_channels, std::vector
   layer.groups = integer("groups");
   const py::array weight = contiguous_of<float>(given["weight"], "tower: weight");
   const py::array bias = contiguous_of<float>(given["bias"], "tower: bias");
-  if (layer.groups < 1 || weight.ndim() != 4 || weight.shape(0) != layer.channels ||
-      weight.shape(1) * layer.groups != in_channels || weight.shape(2) != layer.kernel ||
-      weight.shape(3) != layer.kernel || bias.ndim() != 1 || bias.shape(0) != layer.channels) {
+  if (layer.groups < 1 || layer.groups > in_channels || weight.ndim() != 4 ||
+      weight.shape(0) != layer.channels || weight.shape(1) * layer.groups != in_channels ||
+      weight.shape(2) != layer.kernel || weight.shape(3) != layer.kernel || bias.ndim() != 1 ||
+      bias.shape(0) != layer.channels) {
     throw std::invalid_argument("tower: weight has shape " + shape_text(weight) + " and bias " +
                                 shape_text(bias) + ", which do not fit the layer");
   }
@@ -59,6 +60,7 @@ std::unique_ptr<Tower> make_tower(const py::sequence& given, std::int64_t side, 
     layers.push_back(layer_of(item.cast<py::dict>(), channels, keep));
     if (layers.back().kind == LayerKind::kConv) channels = layers.back().channels;
   }
+  const py::gil_scoped_release release;  // `keep` has the arrays
   return Tower::make(layers, side, bf16);
 }
 
@@ -94,8 +96,9 @@ void bind_tower(py::module_& module) {
   module.def(
       "set_thread_count",
       [](int count) {
-        if (count < 1 || count > 256) {
-          throw std::invalid_argument("thread count must be 1 to 256; got " +
+        if (count < 1 || count > cpu::kMaxThreads) {
+          throw std::invalid_argument("thread count must be 1 to " +
+                                      std::to_string(cpu::kMaxThreads) + "; got " +
                                       std::to_string(count));
         }
         const py::gil_scoped_release release;

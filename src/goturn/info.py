@@ -109,12 +109,20 @@ def _cpu_model() -> str:
     return match[1].strip() if match else platform.processor() or platform.machine()
 
 
-def _cpu_module() -> dict[str, str] | None:
+def _cpu_module() -> dict[str, Any] | None:
     try:
         module = importlib.import_module("goturn._cpu")
     except ImportError:
         return None
-    return {"version": module.version, "compiler": module.compiler, "isa": module.isa()}
+    found: dict[str, Any] = {"version": module.version, "compiler": module.compiler}
+    problems = []
+    for key, ask in (("isa", module.isa), ("threads", module.thread_count)):
+        try:
+            found[key] = ask()
+        except RuntimeError as error:  # the environment asks for what is not there
+            found[key] = None
+            problems.append(str(error))
+    return {**found, "problem": "; ".join(problems) or None}
 
 
 def _cuda() -> dict[str, Any]:
@@ -162,10 +170,14 @@ def _dotted(version: tuple[int, int] | None) -> str | None:
     return None if version is None else f"{version[0]}.{version[1]}"
 
 
-def _cpu_module_text(module: Mapping[str, str] | None) -> str:
+def _cpu_module_text(module: Mapping[str, Any] | None) -> str:
     if module is None:
         return "not built"
-    return f"built, {module['version']}, by {module['compiler']}, using {module['isa']} code"
+    built = f"built, {module['version']}, by {module['compiler']}"
+    if module["problem"]:
+        return f"{built}, but cannot be used: {_printable(module['problem'])}"
+    threads = module["threads"]
+    return f"{built}, using {module['isa']} code and {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _cuda_module_text(cuda: Mapping[str, Any]) -> str:

@@ -33,6 +33,12 @@ class CpuOps(HostArrays):
     name = "cpu"
     precisions: tuple[str, ...] = ("fp32", "bf16", "int8")
 
+    def __init__(self) -> None:
+        # Said here, not by whatever comes to need them first: what the environment asks for
+        # (GOTURN_CPU_ISA, GOTURN_NUM_THREADS) may not be there.
+        _cpu.isa()
+        _cpu.thread_count()
+
     def tower(
         self,
         layers: Sequence[TowerLayer],
