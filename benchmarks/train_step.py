@@ -95,7 +95,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> int:
     options = parse(arguments)
     return run(
-        "train",
+        "train_step",
         arguments,
         options,
         lambda folder: make_peers(

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from training_data import make_photographs, make_videos
 
 from goturn.training.config import TrainConfig
+from training_data import make_photographs, make_videos
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 import ablate

@@ -13,6 +13,7 @@ from goturn.network import Network
 from goturn.training.examples import Examples, crop
 from goturn.training.features import FeatureCache, towers_digest
 from goturn.training.motion import MotionModel
+from goturn.training.run_folder import locked
 from goturn.weights import random_weights
 from networks import tiny
 from training_data import make_photographs
@@ -50,7 +51,6 @@ def test_features_are_those_of_the_towers(tmp_path, examples, network):
     batch = kept.batch(0, 40, seed=5)
     # Which is which: true examples of photographs share their label, but not their features.
     order = np.abs(batch.searches[:, np.newaxis] - searches).max(axis=2).argmin(axis=1)
-    assert sorted(order) == list(range(40))
     np.testing.assert_array_equal(batch.labels, fresh.labels[order])
     np.testing.assert_allclose(batch.searches, searches[order], rtol=2**-10, atol=1e-6)
     np.testing.assert_allclose(batch.targets[batch.owners], targets[order], rtol=2**-10, atol=1e-6)
@@ -82,28 +82,49 @@ def test_goes_on_where_it_was(tmp_path, examples, network):
     assert rest.done == part.done
     rest.fill(examples, network)
     for name in ("targets.f16", "searches.f16", "labels.f32"):
-        assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert (rest.folder / name).read_bytes() == (whole.folder / name).read_bytes()
 
 
-@pytest.mark.parametrize("change", ["key", "count", "garbage", "file"])
-def test_others_features_are_not_taken(tmp_path, examples, network, change):
-    cache(tmp_path / "f").fill(examples, network)
-    state = tmp_path / "f" / "features.json"
-    if change == "key":
-        assert cache(tmp_path / "f", key="b").done == 0
-    elif change == "count":
-        assert cache(tmp_path / "f", count=44).done == 0
-    elif change == "garbage":
-        state.write_text(json.dumps({"done": "all"}))
-        assert cache(tmp_path / "f").done == 0
+@pytest.mark.parametrize("change", ["garbage", "file", "short"])
+def test_damaged_features_are_computed_anew(tmp_path, examples, network, change):
+    kept = cache(tmp_path / "f")
+    kept.fill(examples, network)
+    before = kept.batch(0, 40, seed=0).searches
+    if change == "garbage":
+        (kept.folder / "features.json").write_text(json.dumps({"done": "all"}))
+    elif change == "file":
+        (kept.folder / "searches.f16").unlink()
     else:
-        (tmp_path / "f" / "searches.f16").unlink()
-        assert cache(tmp_path / "f").done == 0
-    assert json.loads(state.read_text())["done"] == 0  # and a crash now would not bring them back
+        (kept.folder / "labels.f32").write_bytes(b"")
+    assert cache(tmp_path / "f").done == 0
+    # And a crash now would not bring back what the state said.
+    assert cache(tmp_path / "f").done == 0
+    again = cache(tmp_path / "f")
+    again.fill(examples, network)
+    np.testing.assert_array_equal(again.batch(0, 40, seed=0).searches, before)
+
+
+def test_runs_that_differ_keep_their_features_apart(tmp_path, examples, network):
+    kept = cache(tmp_path / "f")
+    kept.fill(examples, network)
+    before = kept.batch(0, 40, seed=0).searches
+    others = [cache(tmp_path / "f", key="b"), cache(tmp_path / "f", count=44)]
+    assert [other.done for other in others] == [0, 0]
+    assert len({each.folder for each in [kept, *others]}) == 3
+    np.testing.assert_array_equal(cache(tmp_path / "f").batch(0, 40, seed=0).searches, before)
+
+
+def test_one_process_at_a_time(tmp_path, examples, network):
+    kept = cache(tmp_path / "f")
+    with locked(kept.folder, "busy"):
+        with pytest.raises(RuntimeError, match="another process is computing these features"):
+            kept.fill(examples, network)
+        with pytest.raises(RuntimeError, match="another process is computing these features"):
+            cache(tmp_path / "f")
 
 
 def test_features_too_large_for_half_precision(tmp_path, examples, network):
-    network.parameters["conv1/weight"] *= np.float32(1e6)
+    network.parameters["conv3/weight"] *= np.float32(1e9)
     network.compile()
     with pytest.raises(ValueError, match="cannot be kept in half precision"):
         cache(tmp_path / "f").fill(examples, network)

@@ -8,7 +8,7 @@ import pytest
 
 from goturn.architecture import goturn
 from goturn.training import solver
-from goturn.training.config import TrainConfig
+from goturn.training.config import MAX_ITERATIONS, TrainConfig
 from goturn.training.step import Rates
 
 
@@ -50,6 +50,7 @@ def test_toml_round_trip(tmp_path):
         ("rate = nan", "rate must be a finite number; got nan"),
         ("batch = 2.5", "batch must be a whole number; got 2.5"),
         ("batch = true", "batch must be a whole number; got True"),
+        ("iterations = 100000000", "iterations must be at most 67108864; got 100000000"),
         ("batch = 0", "batch must be at least 1; got 0"),
         ('videos = "a"', "videos must be a list of texts; got 'a'"),
         ("widths = [1.5]", r"widths must be a list of whole numbers; got \[1.5\]"),
@@ -106,7 +107,7 @@ def test_dropout_keys_are_distinct():
     keys = {
         solver.dropout_key(TrainConfig(seed=seed), iteration)
         for seed in (0, 1, 2**32 - 1)
-        for iteration in (0, 1, solver.MAX_ITERATIONS - 1)
+        for iteration in (0, 1, MAX_ITERATIONS - 1)
     }
     assert len(keys) == 9
     assert max(keys) < 2**58

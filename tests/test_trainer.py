@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,14 +17,15 @@ import pytest
 
 from goturn.cli import main
 from goturn.data.model import DataError
-from goturn.evaluation.one_pass import mean_overlaps
+from goturn.evaluation.one_pass import Stopped, mean_overlaps
 from goturn.network import Network
 from goturn.tracker import Tracker
-from goturn.training import trainer
+from goturn.training import trainer, validation
 from goturn.training.config import TrainConfig
 from goturn.training.diagnosis import DivergedError
 from goturn.training.metrics import read_rows
-from goturn.training.sources import start_weights
+from goturn.training.run_folder import RunFolder
+from goturn.training.sources import open_sources, start_weights
 from goturn.video import read_image
 from goturn.weights import load, random_weights, save
 from training_data import make_photographs, make_videos
@@ -76,7 +79,7 @@ def test_a_whole_run(tmp_path, data):
     assert any("best validation: mean overlap" in line for line in lines)
 
     # The best weights are what was validated, and an ordinary tracker takes them.
-    videos = trainer.open_sources(data).validation
+    videos = open_sources(data).validation
     best = Tracker(str(tmp_path / "run" / "best.h5"), device="cpu")
     overlaps = mean_overlaps(best, videos, read_image)
     assert np.mean(list(overlaps.values())) == outcome.best.validation_iou
@@ -108,21 +111,79 @@ def test_stopped_and_resumed(tmp_path, data, fresh):
     if fresh:
         config = replace(config, cache_features=0, features_folder="", batch=2, drawn=1)
     trainer.train(config, tmp_path / "whole")
-    asked = [0]
-
-    def stop() -> bool:
-        asked[0] += 1
-        return asked[0] % 6 == 0
-
-    runs = 0
-    while True:
-        outcome = trainer.train(config, tmp_path / "parts", resume=runs > 0, stop=stop)
-        runs += 1
+    ended = set()
+    for run in range(60):
+        # From when data are opened to the last validation: a question later each time.
+        asked = itertools.count()
+        outcome = trainer.train(
+            config,
+            tmp_path / "parts",
+            resume=run > 0,
+            stop=lambda asked=asked, run=run: next(asked) >= 4 + run,
+        )
+        ended.add(outcome.iteration)
         if outcome.complete:
             break
-        assert runs < 40
-    assert runs > 2
+    assert outcome.complete
+    assert len(ended) >= 4
     assert files(tmp_path / "parts") == files(tmp_path / "whole")
+
+
+def test_killed_after_a_stop_in_validation(tmp_path, data, monkeypatch):
+    """The row that was written after the checkpoint comes again, and once."""
+    config = replace(data, iterations=12, checkpoint_every=100)
+    trainer.train(config, tmp_path / "whole")
+    folder = tmp_path / "run"
+
+    def stopped_tracking(*arguments: object, **options: object) -> None:
+        raise Stopped
+
+    with monkeypatch.context() as patched:
+        patched.setattr(validation, "track_video", stopped_tracking)
+        stopped = trainer.train(config, folder)
+    assert (stopped.iteration, stopped.complete) == (10, False)
+    assert [row.iteration for row in read_rows(folder / "metrics.csv")] == [5]
+    trainer.train(config, folder, resume=True)
+    shutil.rmtree(folder / "checkpoints" / "00000012")
+    (folder / "best.h5").unlink()
+    trainer.train(config, folder, resume=True)
+    assert files(folder) == files(tmp_path / "whole")
+
+
+def test_checkpoints_that_are_all_damaged(tmp_path, data):
+    """Nothing is begun anew over what there is."""
+    config = replace(data, iterations=10)
+    trainer.train(config, tmp_path / "run")
+    before = files(tmp_path / "run")
+    for state in (tmp_path / "run" / "checkpoints").glob("*/state.json"):
+        state.write_text("{}")
+    with pytest.raises(
+        ValueError, match="none of the checkpoints can be used; put a good one there"
+    ):
+        trainer.train(config, tmp_path / "run", resume=True)
+    assert files(tmp_path / "run") == before
+
+
+def test_settings_that_will_not_do_begin_no_run(tmp_path, data):
+    with pytest.raises(FileNotFoundError):
+        trainer.train(replace(data, videos=("/nowhere",)), tmp_path / "run")
+    assert trainer.train(replace(data, iterations=1), tmp_path / "run").complete
+
+
+def test_validation_videos_that_cannot_be_tracked(tmp_path, data):
+    make_videos(tmp_path / "validation2", count=2, seed=4)
+    next((tmp_path / "validation2" / "video1").rglob("00002.jpg")).write_bytes(b"no image")
+    both = (*data.validation, str(tmp_path / "validation2"))
+    config = replace(data, iterations=10, validation=both)
+    with pytest.raises(DataError, match="the images: 1 of 21 files are bad"):
+        trainer.train(config, tmp_path / "run")
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "left out of the validation: video1: " in log
+    # Nothing is lost.
+    assert (tmp_path / "run" / "checkpoints" / "00000010").is_dir()
+    assert (tmp_path / "run" / "best.h5").is_file()
+    names = [video.name for video in open_sources(config).validation]
+    assert names == ["video0", "video0 (2)", "video1"]
 
 
 SCRIPT = """
@@ -179,7 +240,7 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path, data):
 
 
 def test_one_process_at_a_time(tmp_path, data):
-    run = trainer.RunFolder(tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
     with run.locked(), pytest.raises(RuntimeError, match="another process is training here"):
         trainer.train(data, tmp_path / "run")
 
@@ -251,7 +312,7 @@ def test_too_many_bad_images_stop_the_run(tmp_path, data):
     images = sorted((tmp_path / "videos").rglob("*.jpg"))
     for path in images[:2]:
         path.write_bytes(b"not an image")
-    with pytest.raises(DataError, match=r"the training images: \d of 9 files are bad") as caught:
+    with pytest.raises(DataError, match=r"the images: \d of 13 files are bad") as caught:
         trainer.train(config, tmp_path / "run")
     assert str(images[0]) in str(caught.value)
     assert "left out" in (tmp_path / "run" / "log.txt").read_text()

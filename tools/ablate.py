@@ -30,6 +30,7 @@ from goturn.evaluation.one_pass import Stopped, mean_overlaps
 from goturn.evaluation.reset import ResetRun, reset_score, track_with_resets
 from goturn.tracker import Tracker
 from goturn.training.config import TrainConfig
+from goturn.training.diagnosis import DivergedError
 from goturn.training.run_folder import RunFolder
 from goturn.training.sources import open_sources
 from goturn.training.trainer import train
@@ -91,16 +92,19 @@ def main(arguments: Sequence[str]) -> int:
         for seed in args.seeds:
             for variant in variants:
                 config = replace(base, seed=seed, **variant.changes)
-                if config.cache_features and not config.features_folder:
+                if config.cache_features:
                     # Variants that differ in what is learnt from them share their features.
                     kind = (config.motion, config.sources, config.max_videos, seed)
-                    shared = args.output / "features" / "-".join(map(str, kind))
+                    above = Path(config.features_folder or args.output / "features")
+                    shared = above / "-".join(map(str, kind))
                     config = replace(config, features_folder=str(shared))
                 folder = args.output / f"{variant.name}-seed{seed}"
                 try:
                     scores[variant.name].append(
                         run_one(config, folder, lambda: request.signal != 0)
                     )
+                except DivergedError as error:
+                    print(f"{folder}: {error}", flush=True)
                 except Stopped:
                     return SIGNAL_BASE + request.signal
     write_table(args.output, variants, scores)
@@ -183,7 +187,9 @@ def write_table(
     for variant in variants:
         paper = [f"{value:.2f}" for value in variant.paper] if variant.paper else ["", "", ""]
         ours = []
-        for key in (*ERRORS, "mean_iou"):
+        if not scores[variant.name]:
+            ours = ["diverged", *[""] * len(ERRORS)]
+        for key in (*ERRORS, "mean_iou") if scores[variant.name] else ():
             mean, spread = mean_and_spread([each[key] for each in scores[variant.name]])
             ours.append(f"{mean:.3f} ± {spread:.3f}")
         lines.append(f"| {' | '.join([variant.title, *paper, *ours])} |")
@@ -200,7 +206,7 @@ def write_videos(
         return
     every = len(open_sources(base).videos)
     points = [(count, scores[f"videos-{count}"]) for count in sorted(counts)]
-    points.append((every, scores["full"]))
+    points = [point for point in [*points, (every, scores["full"])] if point[1]]
     with (folder / "videos.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["videos", "run", *ERRORS, "mean_iou"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import Field, fields
+from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,8 @@ def _add_setting(group: Any, each: Field[Any]) -> None:
         group.add_argument(option, action=argparse.BooleanOptionalAction, **how)
     elif isinstance(default, tuple):
         kind = int if each.name == "widths" else str
-        group.add_argument(option, nargs="+", type=kind, metavar=_metavar(kind), **how)
+        how |= {"action": "extend", "nargs": "+"}  # given twice, both count
+        group.add_argument(option, type=kind, metavar=_metavar(kind), **how)
     else:
         group.add_argument(option, type=type(default), metavar=_metavar(type(default)), **how)
 
@@ -92,6 +93,9 @@ def run(args: argparse.Namespace) -> int:
         except DivergedError as error:
             print(f"goturn: error: {error}", file=sys.stderr)
             return DIVERGED
+    if not folder.begun:
+        print("stopped before the run began; nothing was written")
+        return SIGNAL_BASE + request.signal
     print(
         f"{folder.path}: {outcome.iteration:,} iterations, {outcome.examples_per_second:.0f} examples/s, "
         f"{outcome.waiting:.1%} of the time waiting for them"
@@ -114,9 +118,22 @@ def _config(args: argparse.Namespace, folder: RunFolder) -> TrainConfig:
         if not folder.begun:
             raise UsageError(f"{folder.path} has no run to resume; start one without --resume")
         return TrainConfig.from_toml(folder.config, changes)
-    if args.config:
-        return TrainConfig.from_toml(args.config, changes)
-    return TrainConfig(**changes)
+    config = TrainConfig.from_toml(args.config, changes) if args.config else TrainConfig(**changes)
+    return _absolute(config)
+
+
+def _absolute(config: TrainConfig) -> TrainConfig:
+    """The same settings with whole paths, so that the run can go on from another folder."""
+    from goturn.data import absolute_spec
+
+    changes: dict[str, Any] = {
+        name: tuple(map(absolute_spec, getattr(config, name)))
+        for name in ("videos", "images", "validation")
+    }
+    for name in ("start", "features_folder"):
+        if getattr(config, name):
+            changes[name] = str(Path(getattr(config, name)).absolute())
+    return replace(config, **changes)
 
 
 def _show(config: TrainConfig, folder: RunFolder, count: int) -> int:
@@ -124,7 +141,7 @@ def _show(config: TrainConfig, folder: RunFolder, count: int) -> int:
 
     from goturn.training.drawing import draw_examples
     from goturn.training.sources import open_sources
-    from goturn.training.trainer import examples_of, frame_reader
+    from goturn.training.supply import examples_of, frame_reader
     from goturn.weights.atomic import replacing
 
     if count == 0:

@@ -1,7 +1,7 @@
 """Data sets: labelled videos and photographs from the layouts that people have on their disks."""
 
 from goturn.data.images import FrameReader
-from goturn.data.layouts import LAYOUTS, open_dataset
+from goturn.data.layouts import LAYOUTS, absolute_spec, open_dataset
 from goturn.data.model import (
     BAD_LIMIT,
     LARGEST_PART,
@@ -25,6 +25,7 @@ __all__ = [
     "Photograph",
     "Problem",
     "Video",
+    "absolute_spec",
     "check_problems",
     "open_dataset",
 ]

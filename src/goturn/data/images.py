@@ -115,8 +115,22 @@ def default_capacity() -> int:
     return FALLBACK if free is None else min(LARGEST_DEFAULT, free // PART_OF_FREE)
 
 
-def free_memory(report: Path = Path("/proc/meminfo")) -> int | None:
-    """Bytes of memory that programs can still have, as Linux reports it; None where it does not."""
+def free_memory(
+    report: Path = Path("/proc/meminfo"), limit: Path = Path("/sys/fs/cgroup/memory.max")
+) -> int | None:
+    """Bytes of memory that programs can still have, as Linux reports it; None where it does not.
+
+    In a container with a limit, that is the most it can be.
+    """
+    free = _available(report)
+    try:
+        most = int(limit.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # there is none, or it is "max"
+        return free
+    return most if free is None else min(free, most)
+
+
+def _available(report: Path) -> int | None:
     try:
         for line in report.read_text(encoding="ascii").splitlines():
             name, _, value = line.partition(":")

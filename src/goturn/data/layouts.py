@@ -77,6 +77,17 @@ def parse_spec(spec: str) -> tuple[str | None, Path, dict[str, str]]:
     return kind or None, Path(path), dict(reversed(options.items()))
 
 
+def absolute_spec(spec: str) -> str:
+    """The same data set, named so that it is found from any working directory.
+
+    Raises:
+        DataError: as :func:`parse_spec`.
+    """
+    kind, path, options = parse_spec(spec)
+    head = f"{kind}:" if kind else ""
+    return head + str(path.absolute()) + "".join(f",{k}={v}" for k, v in options.items())
+
+
 def recognise(path: Path) -> Layout:
     """The layout of a folder.
 

@@ -22,6 +22,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+#: Iterations and seeds whose dropout keys are distinct (:func:`goturn.training.solver.dropout_key`).
+ITERATION_BITS = 26
+MAX_ITERATIONS = 2**ITERATION_BITS
+
 #: What an item of training is drawn from.
 SOURCES = ("both", "videos", "images")
 
@@ -97,7 +101,7 @@ class TrainConfig:
     keep: int = _setting(2, "how many checkpoints stay", free=True)
     workers: int = _setting(1, "threads that decode and crop", free=True)
     memory: int = _setting(
-        0, "MiB of decoded frames kept, 0 for a quarter of what is free", free=True
+        0, "MiB of decoded frames kept, 0 for a quarter of what is free, at most 2048", free=True
     )
 
     def __post_init__(self) -> None:
@@ -187,6 +191,8 @@ def _check(config: TrainConfig) -> None:
     for name, low in least.items():
         if getattr(config, name) < low:
             raise ValueError(f"{name} must be at least {low}; got {getattr(config, name)}")
+    if config.iterations > MAX_ITERATIONS:
+        raise ValueError(f"iterations must be at most {MAX_ITERATIONS}; got {config.iterations}")
     if config.seed >= 2**32:
         raise ValueError(f"seed must be below 2**32; got {config.seed}")
     ranges = {

@@ -201,6 +201,14 @@ def uniforms(seed: int, number: int) -> Uniform:
     return draw
 
 
+def any_thread_crops(ops: Ops) -> bool:
+    """Whether any thread may call :func:`crop`.
+
+    A GPU's crops are for the thread that uses them to make: they are in the order of its stream.
+    """
+    return ops.name in ("cpu", "reference")
+
+
 def crop(plan: Plan, ops: Ops, preprocessing: Preprocessing) -> Batch:
     """The plan's crops on a device.
 
@@ -211,16 +219,17 @@ def crop(plan: Plan, ops: Ops, preprocessing: Preprocessing) -> Batch:
     """
     p = preprocessing
 
-    def crops(frame: np.ndarray, windows: Sequence[SearchWindow]) -> Array:
+    def crops(frame: Array, windows: Sequence[SearchWindow]) -> Array:
         return ops.crop_resize(
             frame, windows, size=p.input_size, mean=p.mean, colour_order=p.colour_order
         )
 
-    targets = [crops(item.previous, [item.target]) for item in plan.items]
-    searches = [
-        crops(item.current, item.searches[part])
-        for item, part in zip(plan.items, plan.parts, strict=True)
-    ]
+    targets, searches = [], []
+    for item, part in zip(plan.items, plan.parts, strict=True):
+        current = ops.from_numpy(item.current)  # to the device once, for both of a photograph's
+        previous = current if item.previous is item.current else ops.from_numpy(item.previous)
+        targets.append(crops(previous, [item.target]))
+        searches.append(crops(current, item.searches[part]))
     return Batch(ops.concatenate(targets), ops.concatenate(searches), plan.owners, plan.labels)
 
 

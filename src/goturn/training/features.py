@@ -22,15 +22,17 @@ from typing import Any
 import numpy as np
 
 from goturn.network import Network
-from goturn.training.examples import Examples, Plan, crop
+from goturn.training.examples import Examples, Plan, any_thread_crops, crop
 from goturn.training.loading import Batches
+from goturn.training.run_folder import locked
 from goturn.training.step import Batch
 from goturn.weights import Weights
-from goturn.weights.atomic import replacing
+from goturn.weights.atomic import naming, replacing
 from goturn.weights.model import tensor_digest
 
 _STATE = "features.json"
 _FORMAT = 1
+_BUSY = "another process is computing these features; wait until it has"
 
 #: Items whose crops go through the towers at once.
 ITEMS_AT_ONCE = 4
@@ -52,8 +54,10 @@ def towers_digest(weights: Weights) -> str:
 class FeatureCache:
     """The features of the first ``count`` examples, on disk.
 
+    Each key has a folder of its own, so that runs which differ do not get in each other's way.
+
     Args:
-        folder: where they are kept; made if it is not there.
+        folder: where the folders of all keys are; made if it is not there.
         count: examples; rounded up to whole items.
         per_item: examples of each item.
         features: numbers a crop becomes.
@@ -61,26 +65,26 @@ class FeatureCache:
 
     Raises:
         OSError: the folder cannot be written, or has no room.
+        RuntimeError: another process is computing them.
     """
 
     def __init__(
         self, folder: Path, *, count: int, per_item: int, features: int, key: dict[str, Any]
     ) -> None:
-        self._folder = folder
         self._per_item = per_item
         self._items = -(-count // per_item)
         self.count = self._items * per_item
         described = {"format": _FORMAT, "items": self._items, "per_item": per_item, **key}
         self._key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
         self._order: dict[int, np.ndarray] = {}
-        folder.mkdir(parents=True, exist_ok=True)
-        self.done = self._read_done()
-        """Items whose features are there."""
-        if self.done == 0:
-            self._write_done(0)
-        self._targets = self._map("targets.f16", (self._items, features), np.float16)
-        self._searches = self._map("searches.f16", (self.count, features), np.float16)
-        self._labels = self._map("labels.f32", (self.count, 4), np.float32)
+        self.folder = folder / self._key[:16]
+        """Where these are."""
+        with locked(self.folder, _BUSY):
+            self.done = self._read_done()
+            """Items whose features are there."""
+            self._targets = self._map("targets.f16", (self._items, features), np.float16)
+            self._searches = self._map("searches.f16", (self.count, features), np.float16)
+            self._labels = self._map("labels.f32", (self.count, 4), np.float32)
 
     @property
     def complete(self) -> bool:
@@ -111,14 +115,27 @@ class FeatureCache:
         Raises:
             DataError, OSError: see :meth:`Examples.item`; no room on the disk.
             ValueError: a feature that half precision cannot hold.
+            RuntimeError: another process is at it.
         """
-        ops, preprocessing = network.ops, network.architecture.preprocessing
+        with locked(self.folder, _BUSY):
+            self.done = self._read_done()  # as far as others have come since
+            self._fill(examples, network, progress, stop)
 
-        def prepared(first: int) -> Batch:
+    def _fill(
+        self,
+        examples: Examples,
+        network: Network,
+        progress: Callable[[int], object],
+        stop: Callable[[], bool],
+    ) -> None:
+        ops, preprocessing = network.ops, network.architecture.preprocessing
+        in_threads = any_thread_crops(ops)
+
+        def prepared(first: int) -> Plan | Batch:
             numbers = range(first, min(first + ITEMS_AT_ONCE, self._items))
             items = tuple(examples.item(number) for number in numbers)
             plan = Plan(items, (slice(0, self._per_item),) * len(items))
-            return crop(plan, ops, preprocessing)
+            return crop(plan, ops, preprocessing) if in_threads else plan
 
         steps = -(-(self._items - self.done) // ITEMS_AT_ONCE)
         begun = self.done
@@ -126,7 +143,8 @@ class FeatureCache:
             lambda step: prepared(begun + step * ITEMS_AT_ONCE), start=0, stop=steps
         ) as batches:
             for number in range(steps):
-                first, batch = self.done, batches.next()
+                first, made = self.done, batches.next()
+                batch = crop(made, ops, preprocessing) if isinstance(made, Plan) else made
                 last = first + len(batch.targets)
                 self._put(self._targets, first, network.encode_target(batch.targets), network)
                 at = first * self._per_item
@@ -180,11 +198,13 @@ class FeatureCache:
         into[at : at + len(halves)] = halves
 
     def _map(self, name: str, shape: tuple[int, int], dtype: Any) -> np.ndarray:
-        path = self._folder / name
+        path = self.folder / name
         size = shape[0] * shape[1] * np.dtype(dtype).itemsize
         if not path.is_file() or path.stat().st_size != size:
-            self.done = 0
-            with path.open("wb") as file:
+            if self.done:  # a crash from here on must not find features where there are none
+                self.done = 0
+                self._write_done(0)
+            with naming(path), path.open("wb") as file:
                 # Room for all of it now: a mapped file that grows onto a full disk ends the process.
                 os.posix_fallocate(file.fileno(), 0, size)
         mapped: np.ndarray = np.memmap(path, dtype, "r+", shape=shape)
@@ -197,13 +217,13 @@ class FeatureCache:
 
     def _read_done(self) -> int:
         try:
-            state = json.loads((self._folder / _STATE).read_text())
+            state = json.loads((self.folder / _STATE).read_text())
             if state["key"] == self._key and 0 <= state["done"] <= self._items:
                 return int(state["done"])
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # none yet, or not ours: begin anew
+            pass  # none yet, or damaged: begin anew
         return 0
 
     def _write_done(self, done: int) -> None:
-        with replacing(self._folder / _STATE) as temporary:
+        with replacing(self.folder / _STATE) as temporary:
             temporary.write_text(json.dumps({"key": self._key, "done": done}))

@@ -120,7 +120,7 @@ def _strict_axis(
     for _ in range(_STRICT_TRIES):
         change = laplace(model.lambda_scale, uniform)
         shift = laplace(model.lambda_shift, uniform)
-        if abs(change) < model.scale_limit and _visible(shift, 1 + change, factor) >= 0.5:
+        if abs(change) <= model.scale_limit and _visible(shift, 1 + change, factor) >= 0.5:
             return middle + size * shift, size * (1 + change)
     return middle, size
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from goturn.training.config import TrainConfig
-from goturn.weights.atomic import replacing
+from goturn.weights.atomic import naming, replacing
 
 
 class RunFolder:
@@ -45,23 +45,34 @@ class RunFolder:
     def write_log(self, text: str) -> None:
         """Appends lines to the log, each with the time of day."""
         now = time.strftime("%Y-%m-%d %H:%M:%S")
-        with self.log.open("a", encoding="utf-8") as file:
+        with naming(self.log), self.log.open("a", encoding="utf-8") as file:
             file.writelines(f"{now} {line}\n" for line in text.splitlines())
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes from training here; the lock goes with the process that holds it.
+        """Keeps other processes from training here.
 
         Raises:
             RuntimeError: another one is.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RuntimeError(f"{self.path}: another process is training here") from None
+        with locked(self.path, "another process is training here"):
             yield
-        finally:
-            os.close(descriptor)
+
+
+@contextmanager
+def locked(folder: Path, problem: str) -> Iterator[None]:
+    """Keeps other processes out of a folder, which is made; the lock goes with the process that holds it.
+
+    Raises:
+        RuntimeError: another one is in it; ``problem`` says what that means.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(f"{folder}: {problem}") from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -6,15 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from goturn.architecture import Architecture
-from goturn.training.config import TrainConfig
+from goturn.training.config import ITERATION_BITS, TrainConfig
 from goturn.training.step import Rates
 
 #: The authors' multipliers are 10 for fc weights and 20 for their biases.
 BIAS_FACTOR = 2.0
-
-#: Iterations and seeds whose dropout keys are distinct; a key is below 2**58.
-_ITERATION_BITS = 26
-MAX_ITERATIONS = 2**_ITERATION_BITS
 
 
 def rates_at(config: TrainConfig, architecture: Architecture, iteration: int) -> dict[str, Rates]:
@@ -45,7 +41,9 @@ def rate_factor(config: TrainConfig, iteration: int) -> float:
 
 def dropout_key(config: TrainConfig, iteration: int) -> int | None:
     """Chooses an iteration's dropout masks; None where nothing is dropped."""
-    return (config.seed << _ITERATION_BITS) | iteration if config.dropout > 0 else None
+    if config.dropout == 0:
+        return None
+    return (config.seed << ITERATION_BITS) | iteration  # below 2**58
 
 
 def describe(config: TrainConfig, rates: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from goturn.architecture import goturn
 from goturn.data import open_dataset
+from goturn.data.loader import Progress, silent
 from goturn.data.model import DataError, Dataset, Photograph, Video, check_problems
 from goturn.training.config import TrainConfig
 from goturn.weights import Weights, load, random_weights, read_conv_layers, with_conv_layers
@@ -27,8 +28,9 @@ class Sources:
 
     @property
     def files(self) -> int:
-        """How many image files training draws from."""
-        return sum(len(video.boxes) for video in self.videos) + len(self.photographs)
+        """How many image files a run reads."""
+        drawn = sum(len(video.boxes) for video in self.videos) + len(self.photographs)
+        return drawn + sum(len(video.frames) for video in self.validation)
 
     def digest(self) -> str:
         """SHA-256 of all names and boxes that training draws from."""
@@ -40,8 +42,12 @@ class Sources:
         return hashed.hexdigest()
 
 
-def open_sources(config: TrainConfig) -> Sources:
+def open_sources(config: TrainConfig, progress: Progress = silent) -> Sources:
     """Opens the data sets of a run.
+
+    Args:
+        config: names them.
+        progress: wraps what loaders go through, one thing after the other.
 
     Raises:
         DataError: one cannot be used, or there is nothing of a kind that the configuration asks for.
@@ -50,9 +56,12 @@ def open_sources(config: TrainConfig) -> Sources:
     lines: list[str] = []
     wanted_videos = config.videos if config.sources != "images" else ()
     wanted_images = config.images if config.sources != "videos" else ()
-    videos = [video for each in _open(wanted_videos, lines) for video in each.videos]
-    photographs = [photo for each in _open(wanted_images, lines) for photo in each.photographs]
-    validation = [video for each in _open(config.validation, lines) for video in each.videos]
+    opened = [
+        _open(specs, lines, progress) for specs in (wanted_videos, wanted_images, config.validation)
+    ]
+    videos = [video for each in opened[0] for video in each.videos]
+    photographs = [photograph for each in opened[1] for photograph in each.photographs]
+    validation = [video for each in opened[2] for video in each.videos]
     if config.max_videos:
         # Any order would do but the data sets' own, in which like videos follow one another.
         order = np.random.Generator(np.random.Philox(config.seed)).random(len(videos)).argsort()
@@ -66,15 +75,34 @@ def open_sources(config: TrainConfig) -> Sources:
     ):
         if asked and not found:
             raise DataError(f"there are no {kind} in {', '.join(asked)}")
+    without = sum(not photograph.with_room(config.largest_part) for photograph in photographs)
+    if without:
+        lines.append(
+            f"{without:,} photographs have no box that leaves room for crops (at most "
+            f"{config.largest_part:.0%} of the image); they are left out"
+        )
+    single = sum(not video.pairs() for video in videos)
+    if single:
+        lines.append(f"{single:,} videos have fewer than two labelled frames; they are left out")
     if not videos and not photographs:
         raise DataError("there is nothing to train on: name data sets by --videos and --images")
-    return Sources(tuple(videos), tuple(photographs), tuple(validation), tuple(lines))
+    return Sources(tuple(videos), tuple(photographs), _distinct(validation), tuple(lines))
 
 
-def _open(specs: Sequence[str], lines: list[str]) -> list[Dataset]:
+def _distinct(videos: Sequence[Video]) -> tuple[Video, ...]:
+    """The same, with names of their own: results are kept by name, which data sets may share."""
+    counts: dict[str, int] = {}
+    named = []
+    for video in videos:
+        count = counts[video.name] = counts.get(video.name, 0) + 1
+        named.append(video if count == 1 else replace(video, name=f"{video.name} ({count})"))
+    return tuple(named)
+
+
+def _open(specs: Sequence[str], lines: list[str], progress: Progress) -> list[Dataset]:
     sets = []
     for spec in specs:
-        found = open_dataset(spec)
+        found = open_dataset(spec, progress=progress)
         files = sum(len(video.frames) for video in found.videos) + len(found.photographs)
         check_problems(found.name, found.problems, files + len(found.problems))
         pairs = sum(len(video.pairs()) for video in found.videos)

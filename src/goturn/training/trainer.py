@@ -7,33 +7,39 @@ the same bits, on the CPU, as one that was not.  What depends on the clock is ke
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 from tqdm import tqdm
 
-from goturn.data.images import FrameReader
-from goturn.data.model import Problem, check_problems
-from goturn.evaluation.one_pass import Stopped, mean_overlaps
+from goturn.data.model import DataError
+from goturn.evaluation.one_pass import Stopped
 from goturn.network import Network
-from goturn.tracker import Tracker
 from goturn.training import solver
 from goturn.training.checkpoint import Checkpoint, Checkpoints
+from goturn.training.clock import Clock
 from goturn.training.config import TrainConfig
 from goturn.training.diagnosis import DivergedError, diagnose, has_diverged
-from goturn.training.examples import Examples, Plan, crop
-from goturn.training.features import FeatureCache, towers_digest
-from goturn.training.loading import Batches
+from goturn.training.features import towers_digest
 from goturn.training.metrics import Metrics, Row, Timing, TimingRow
-from goturn.training.motion import MotionModel
 from goturn.training.plots import plot_run
 from goturn.training.run_folder import RunFolder
-from goturn.training.sources import Sources, open_sources, start_weights
+from goturn.training.sources import open_sources, start_weights
 from goturn.training.step import Batch, training_step
-from goturn.weights import Weights, save
+from goturn.training.supply import Supply
+from goturn.training.validation import Validation
+from goturn.weights import Weights, WeightsError, save
+
+T = TypeVar("T")
+
+#: Ends the sentence of a run that has diverged.
+OTHER_RATE = (
+    "begin another run with a lower rate, from the start, or from the weights.h5 of a checkpoint by "
+    "--start FILE --start-fc"
+)
 
 
 @dataclass(frozen=True)
@@ -85,41 +91,17 @@ def train(
     with run.locked():
         if resume and run.begun:
             _check_same(config, TrainConfig.from_toml(run.config), folder)
-        run.write_config(config)
 
         def tell(line: str) -> None:
             run.write_log(line)
             report(line)
 
-        return _Trainer(config, run, stop, tell, progress=progress).run(board=board)
-
-
-def examples_of(
-    config: TrainConfig, sources: Sources, reader: FrameReader, context_factor: float = 2.0
-) -> Examples:
-    """The sequence of examples that a configuration means, for a network of this context factor."""
-    motion = MotionModel(
-        config.motion,
-        config.lambda_shift,
-        config.lambda_scale,
-        config.scale_limit,
-        context_factor,
-    )
-    return Examples(
-        sources.videos,
-        sources.photographs,
-        reader,
-        motion,
-        seed=config.seed,
-        drawn=config.drawn,
-        largest_part=config.largest_part,
-        context_factor=context_factor,
-    )
-
-
-def frame_reader(config: TrainConfig) -> FrameReader:
-    """A reader that keeps as many decoded frames as the configuration says."""
-    return FrameReader(config.memory << 20) if config.memory else FrameReader()
+        try:
+            trainer = _Trainer(config, run, stop, tell, progress=progress)
+        except Stopped:
+            return Outcome(0, False, None, 0.0, 0.0)
+        run.write_config(config)  # a run has begun once its settings are known to do
+        return trainer.run(board=board)
 
 
 class _Trainer:
@@ -136,13 +118,22 @@ class _Trainer:
     ) -> None:
         self._config, self._run, self._stop, self._tell = config, run, stop, tell
         self._bars = progress
-        self._sources = open_sources(config)
+        self._sources = open_sources(config, self._watched)
         for line in self._sources.lines:
             tell(line)
         self._checkpoints = Checkpoints(run.checkpoints, keep=config.keep)
         found, damaged = self._checkpoints.load_latest(config.digest())
         for sentence in damaged:
             tell(f"warning: {sentence}")
+        if damaged and not found:
+            raise ValueError(
+                f"{run.checkpoints}: none of the checkpoints can be used; put a good one there, or "
+                "remove them to train from the start"
+            )
+        if not config.start and config.learn == "fc":
+            tell(
+                "warning: convolutions are random and will not learn; name an AlexNet's with --start"
+            )
         self._weights = found.weights if found else start_weights(config)
         self._network = Network(self._weights, config.device)
         self._architecture = self._weights.architecture
@@ -153,20 +144,29 @@ class _Trainer:
             features=bool(config.cache_features) or not config.previous_frame,
         )
         self._iteration, self._losses = 0, list[float]()
+        self._data = self._sources.digest()
         if found:
             self._step.set_velocities(found.velocities)
             self._iteration = found.iteration
             self._losses = [float(loss) for loss in found.extra["losses"]]
             tell(f"going on after iteration {self._iteration:,}")
+            if found.extra.get("data") != self._data:
+                tell(
+                    "warning: the training data are not what they were when this run was stopped; it "
+                    "will not end as it would have without the stop"
+                )
         self._saved = found.iteration if found else None
-        self._metrics = Metrics.open(run.metrics, upto=self._iteration)
+        # Losses wait for their interval's row.  If it is there, it was written after the checkpoint.
+        upto = self._iteration - 1 if self._losses else self._iteration
+        self._metrics = Metrics.open(run.metrics, upto=upto)
         self._timing = Timing.open(run.timing)
-        self._reader = frame_reader(config)
-        factor = self._architecture.preprocessing.context_factor
-        self._examples = examples_of(config, self._sources, self._reader, factor)
-        self._known_bad: set[Path] = set()
-        self._cache: FeatureCache | None = None
-        self._clock = _Clock()
+        self._supply = Supply(
+            config, self._sources, self._network, tell=tell, stop=stop, bars=progress
+        )
+        self._validation = Validation(
+            self._sources.validation, self._network, self._supply.reader, tell=tell, stop=stop
+        )
+        self._clock, self._interval = Clock(), Clock()
         self._board: Any = None
 
     def run(self, *, board: bool) -> Outcome:
@@ -180,19 +180,26 @@ class _Trainer:
         complete = False
         try:
             if self._config.cache_features:
-                self._fill_cache()
+                folder = Path(self._config.features_folder or self._run.features)
+                self._supply.keep_features(folder, towers_digest(self._weights))
             self._iterate()
             complete = True
         except Stopped:
             pass
+        except (DataError, OSError):
+            with suppress(Exception):  # a full disk, say; the first error is the one to tell
+                self._save_rest()
+            raise
         finally:
             if self._board:
                 self._board.close()
-        if self._saved != self._iteration and self._iteration > 0:
-            self._save()
+        self._save_rest()
         if complete:
             save(self._current(), self._run.final)
-        plot_run(self._run.path, loss=self._config.loss)
+        try:
+            plot_run(self._run.path, loss=self._config.loss)
+        except Exception as error:  # a run is worth more than its pictures
+            self._tell(f"warning: no plots: {error}")
         best = self._metrics.best()
         if best:
             self._tell(
@@ -201,6 +208,17 @@ class _Trainer:
             )
         clock = self._clock
         return Outcome(self._iteration, complete, best, clock.waiting, clock.rate)
+
+    def _watched(self, things: Sequence[T], label: str, /) -> Iterable[T]:
+        """``things``, with a bar; ends where a stop is asked for.
+
+        Raises:
+            Stopped: it was.
+        """
+        for thing in tqdm(things, label, leave=False, disable=not self._bars):
+            if self._stop():
+                raise Stopped
+            yield thing
 
     # -- the loop --------------------------------------------------------------------------------
 
@@ -215,17 +233,17 @@ class _Trainer:
             dynamic_ncols=True,
             smoothing=0.05,
         )
-        with bar, self._batches() as batches:
+        with bar, self._supply.batches(self._iteration) as batches:
             while self._iteration < config.iterations:
                 if self._stop():
                     raise Stopped
                 waited = batches.waited
                 begun = time.perf_counter()
-                batch = self._finish(batches.next())
+                batch = self._supply.finish(batches.next())
                 loss = self._one(batch)
-                self._clock.add(
-                    time.perf_counter() - begun, batches.waited - waited, len(batch.labels)
-                )
+                spent = (time.perf_counter() - begun, batches.waited - waited, len(batch.labels))
+                self._clock.add(*spent)
+                self._interval.add(*spent)
                 self._losses.append(loss)
                 self._iteration += 1
                 bar.update()
@@ -249,33 +267,9 @@ class _Trainer:
             raise DivergedError(
                 f"training has diverged at iteration {self._iteration + 1:,}: the loss is {loss:g}, and "
                 f"{diagnose(self._network, batch)}; the last checkpoint is from iteration "
-                f"{self._saved or 0:,}; try a lower rate"
+                f"{self._saved or 0:,}; {OTHER_RATE}"
             )
         return loss
-
-    def _batches(self) -> Batches[Any]:
-        config, cache = self._config, self._cache
-        host = self._network.ops.name in ("cpu", "reference")
-
-        def make(step: int) -> Plan | Batch:
-            if cache:
-                return cache.batch(step, config.batch, config.seed)
-            plan = self._examples.plan(step, config.batch)
-            # A GPU's crops are made by the thread that uses them: they are in the order of its stream.
-            return self._crop(plan) if host else plan
-
-        return Batches(make, start=self._iteration, stop=config.iterations, workers=config.workers)
-
-    def _crop(self, plan: Plan) -> Batch:
-        return crop(plan, self._network.ops, self._architecture.preprocessing)
-
-    def _finish(self, made: Plan | Batch) -> Batch:
-        batch = self._crop(made) if isinstance(made, Plan) else made
-        if self._config.previous_frame:
-            return batch
-        blank = np.zeros((1, self._architecture.features), np.float32)
-        owners = np.zeros_like(batch.owners)
-        return replace(batch, targets=self._network.ops.from_numpy(blank), owners=owners)
 
     # -- at the end of an interval ----------------------------------------------------------------
 
@@ -286,22 +280,23 @@ class _Trainer:
         if not self._losses or (iteration % config.log_every and not last):
             return False
         iou = None
-        if self._sources.validation and (iteration % config.validate_every == 0 or last):
-            iou = self._validate()
+        if self._validation and (iteration % config.validate_every == 0 or last):
+            self._current()  # which looks at the weights
+            iou = self._validation.mean_overlap()
+            best = self._metrics.best()
+            if best is None or iou > (best.validation_iou or 0):
+                save(self._current(), self._run.best)  # before its row, which says that it is there
         values = 4 * config.batch * len(self._losses)
         factor = solver.rate_factor(config, iteration - 1)
         row = Row(iteration, sum(self._losses) / values, factor * config.rate, iou)
-        best = self._metrics.best()
         self._metrics.append(row)
         self._losses = []
-        self._check_images()
+        self._supply.check_images()
         self._report(row)
-        if iou is not None and (best is None or iou > (best.validation_iou or 0)):
-            save(self._current(), self._run.best)
         return True
 
     def _report(self, row: Row) -> None:
-        clock = self._clock
+        clock, self._interval = self._interval, Clock()
         self._timing.append(TimingRow(row.iteration, clock.seconds, clock.rate, clock.waiting))
         if self._board:
             self._board.scalar("loss", row.loss, row.iteration)
@@ -317,74 +312,31 @@ class _Trainer:
         else:
             self._tell(f"{text}, validation mean overlap {row.validation_iou:.4f}")
 
-    def _validate(self) -> float:
-        """Mean overlap over the validation videos, one pass each, every video counting the same."""
-        if self._config.learn == "all":
-            self._network.compile()
-        tracker = Tracker(self._network)
-        values = mean_overlaps(
-            tracker, self._sources.validation, self._reader.read, stop=self._stop
-        )
-        return float(np.mean(list(values.values())))
-
-    def _check_images(self) -> None:
-        """Names images that could not be decoded.
-
-        Raises:
-            DataError: they are more than 1 % of those there are.
-        """
-        bad = dict(self._reader.bad)
-        for path in bad.keys() - self._known_bad:
-            self._tell(f"left out: {path}: {bad[path]}")
-        self._known_bad |= bad.keys()
-        problems = tuple(Problem(path, reason) for path, reason in sorted(bad.items()))
-        check_problems("the training images", problems, self._sources.files)
-
-    def _fill_cache(self) -> None:
-        config = self._config
-        key = {
-            "data": self._sources.digest(),
-            "examples": [
-                config.motion, config.lambda_shift, config.lambda_scale, config.scale_limit,
-                config.largest_part, config.seed,
-            ],
-            "towers": towers_digest(self._weights),
-        }  # fmt: skip
-        cache = FeatureCache(
-            Path(config.features_folder) if config.features_folder else self._run.features,
-            count=config.cache_features,
-            per_item=self._examples.per_item,
-            features=self._architecture.features,
-            key=key,
-        )
-        if not cache.complete:
-            self._tell(
-                f"computing the features of {cache.count:,} examples, once"
-                + (f"; {cache.done:,} of {cache.items:,} items are there" if cache.done else "")
-            )
-            with tqdm(
-                total=cache.count,
-                initial=cache.done * self._examples.per_item,
-                unit="example",
-                disable=not self._bars,
-                dynamic_ncols=True,
-            ) as bar:
-                cache.fill(self._examples, self._network, progress=bar.update, stop=self._stop)
-            self._check_images()
-            if not cache.complete:
-                raise Stopped
-        self._cache = cache
-
     # -- saving ----------------------------------------------------------------------------------
 
     def _current(self) -> Weights:
+        """The weights as they are.
+
+        Raises:
+            DivergedError: some are no numbers any more, which the next iteration's loss would tell.
+        """
         ops = self._network.ops
         start = self._config.start or "random weights"
-        return Weights(
-            self._architecture,
-            {name: ops.to_numpy(value) for name, value in self._network.parameters.items()},
-            origin=f"goturn train, {self._iteration} iterations from {Path(start).name}",
-        )
+        try:
+            return Weights(
+                self._architecture,
+                {name: ops.to_numpy(value) for name, value in self._network.parameters.items()},
+                origin=f"goturn train, {self._iteration} iterations from {Path(start).name}",
+            )
+        except WeightsError as error:
+            raise DivergedError(
+                f"training has diverged at iteration {self._iteration:,}: {error}; the last checkpoint "
+                f"is from iteration {self._saved or 0:,}; {OTHER_RATE}"
+            ) from error
+
+    def _save_rest(self) -> None:
+        if self._saved != self._iteration and self._iteration > 0:
+            self._save()
 
     def _save(self) -> None:
         self._metrics.sync()
@@ -392,33 +344,10 @@ class _Trainer:
             self._iteration,
             self._current(),
             self._step.velocities(),
-            {"losses": list(self._losses)},
+            {"losses": list(self._losses), "data": self._data},
         )
         self._checkpoints.save(checkpoint, self._config.digest())
         self._saved = self._iteration
-
-
-class _Clock:
-    """Seconds that iterations took, and waited."""
-
-    def __init__(self) -> None:
-        self.seconds = self._waited = 0.0
-        self._examples = 0
-
-    def add(self, seconds: float, waited: float, examples: int) -> None:
-        self.seconds += seconds
-        self._waited += waited
-        self._examples += examples
-
-    @property
-    def waiting(self) -> float:
-        """Part of the time that went by waiting for batches."""
-        return self._waited / self.seconds if self.seconds else 0.0
-
-    @property
-    def rate(self) -> float:
-        """Examples a second."""
-        return self._examples / self.seconds if self.seconds else 0.0
 
 
 def _check_same(config: TrainConfig, before: TrainConfig, folder: Path) -> None:

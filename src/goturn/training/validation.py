@@ -1,0 +1,66 @@
+"""Validation: how well the weights track videos that they have not learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from goturn.data.images import FrameReader
+from goturn.data.model import DataError, Video
+from goturn.evaluation.one_pass import mean_overlap, track_video
+from goturn.network import Network
+from goturn.tracker import Tracker
+
+
+class Validation:
+    """Tracks videos, one pass each, with the weights that a network has at that moment.
+
+    Args:
+        videos: to track.
+        network: being trained.
+        reader: decodes their frames.
+        tell: told what was left out.
+        stop: asked before each frame.
+    """
+
+    def __init__(
+        self,
+        videos: Sequence[Video],
+        network: Network,
+        reader: FrameReader,
+        *,
+        tell: Callable[[str], None],
+        stop: Callable[[], bool],
+    ) -> None:
+        self._videos, self._network, self._reader = videos, network, reader
+        self._tell, self._stop = tell, stop
+        self._left_out: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    def mean_overlap(self) -> float:
+        """Mean over the videos of each one's mean IoU.
+
+        A video that cannot be tracked, for a frame that cannot be read or a first box outside of its
+        frame, is named and left out.
+
+        Raises:
+            DataError: that is all of them.
+            Stopped: on request.
+        """
+        self._network.compile()  # convolutions may have learnt
+        tracker, values = Tracker(self._network), list[float]()
+        for video in self._videos:
+            try:
+                boxes = track_video(tracker, video, self._reader.read, stop=self._stop)
+            except ValueError as error:
+                if video.name not in self._left_out:
+                    self._tell(f"left out of the validation: {video.name}: {error}")
+                self._left_out.add(video.name)
+            else:
+                values.append(mean_overlap(video, boxes))
+        if not values:
+            raise DataError("none of the validation videos can be tracked; the log says why")
+        return float(np.mean(values))
