@@ -221,6 +221,45 @@ def test_killed_at_random_moments(tmp_path, data):
     assert files(folder) == files(tmp_path / "whole")
 
 
+def test_resumed_in_validation_and_then_prolonged(tmp_path, data, monkeypatch):
+    """A row once written stays: also where the run was stopped before it could be."""
+    config = replace(data, iterations=10)
+    with monkeypatch.context() as patched:
+
+        def stopped_tracking(*arguments: object, **options: object) -> None:
+            raise Stopped
+
+        patched.setattr(validation, "track_video", stopped_tracking)
+        assert not trainer.train(config, tmp_path / "run").complete
+    assert trainer.train(config, tmp_path / "run", resume=True).complete
+    before = (tmp_path / "run" / "metrics.csv").read_text()
+    asked = itertools.count()
+    trainer.train(data, tmp_path / "run", resume=True, stop=lambda: next(asked) > 8)
+    assert (tmp_path / "run" / "metrics.csv").read_text().startswith(before)
+    assert ",0.0," not in (tmp_path / "run" / "timing.csv").read_text()
+
+
+def test_fewer_iterations_than_are_done(tmp_path, data):
+    trainer.train(replace(data, iterations=3), tmp_path / "run")
+    with pytest.raises(ValueError, match="has done 3 iterations already; iterations must be at"):
+        trainer.train(replace(data, iterations=2), tmp_path / "run", resume=True)
+
+
+def test_videos_that_are_trained_on_and_chosen_by(tmp_path, data):
+    lines = open_sources(replace(data, validation=data.videos)).lines
+    assert any("2 of the validation videos are trained on too" in line for line in lines)
+    assert not any("trained on too" in line for line in open_sources(data).lines)
+    assert any(line.startswith("validation: folder:") for line in open_sources(data).lines)
+
+
+def test_without_validation(tmp_path, data):
+    lines = []
+    config = replace(data, validation=(), iterations=2)
+    trainer.train(config, tmp_path / "run", report=lines.append)
+    assert any("there will be no best.h5" in line for line in lines)
+    assert (tmp_path / "run" / "final.h5").is_file()
+
+
 def test_longer_than_planned(tmp_path, data):
     """More iterations may be asked for later; other settings may not be changed."""
     trainer.train(replace(data, iterations=20), tmp_path / "run")

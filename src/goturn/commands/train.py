@@ -25,10 +25,16 @@ Ctrl-C and SIGTERM save and end; --resume goes on, on a CPU to the same bits as 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``goturn train``: an option for each setting."""
-    parser.add_argument("folder", metavar="RUN", type=Path, help="the folder of the run")
+    parser.usage = "goturn train RUN [options] [settings]"
+    parser.add_argument(
+        "folder", metavar="RUN", type=Path, help="the folder of the run; goes first"
+    )
     parser.add_argument("--config", metavar="FILE", type=Path, help="settings, a TOML file")
     parser.add_argument(
-        "--resume", action="store_true", help="go on with the run that is in RUN, with its settings"
+        "--resume",
+        action="store_true",
+        help="go on with the run in RUN, with its settings; --iterations, --device and others that do "
+        "not decide the weights may be given anew",
     )
     parser.add_argument(
         "--show-examples",
@@ -55,8 +61,10 @@ def _add_setting(group: Any, each: Field[Any]) -> None:
         group.add_argument(option, action=argparse.BooleanOptionalAction, **how)
     elif isinstance(default, tuple):
         kind = int if each.name == "widths" else str
-        how |= {"action": "extend", "nargs": "+"}  # given twice, both count
-        group.add_argument(option, type=kind, metavar=_metavar(kind), **how)
+        if kind is str:
+            how["action"] = "extend"  # data sets given twice both count
+        how |= {"nargs": "+", "metavar": "N" if kind is int else "SPEC"}
+        group.add_argument(option, type=kind, **how)
     else:
         group.add_argument(option, type=type(default), metavar=_metavar(type(default)), **how)
 
@@ -100,6 +108,8 @@ def run(args: argparse.Namespace) -> int:
         f"{folder.path}: {outcome.iteration:,} iterations, {outcome.examples_per_second:.0f} examples/s, "
         f"{outcome.waiting:.1%} of the time waiting for them"
     )
+    if outcome.complete and not outcome.examples_per_second:
+        print("it was finished already; --resume --iterations N trains on")
     if not outcome.complete:
         print(f"stopped; go on with: goturn train {folder.path} --resume")
         return SIGNAL_BASE + request.signal

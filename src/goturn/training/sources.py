@@ -57,7 +57,12 @@ def open_sources(config: TrainConfig, progress: Progress = silent) -> Sources:
     wanted_videos = config.videos if config.sources != "images" else ()
     wanted_images = config.images if config.sources != "videos" else ()
     opened = [
-        _open(specs, lines, progress) for specs in (wanted_videos, wanted_images, config.validation)
+        _open(purpose, specs, lines, progress)
+        for purpose, specs in (
+            ("videos", wanted_videos),
+            ("images", wanted_images),
+            ("validation", config.validation),
+        )
     ]
     videos = [video for each in opened[0] for video in each.videos]
     photographs = [photograph for each in opened[1] for photograph in each.photographs]
@@ -85,7 +90,17 @@ def open_sources(config: TrainConfig, progress: Progress = silent) -> Sources:
     if single:
         lines.append(f"{single:,} videos have fewer than two labelled frames; they are left out")
     if not videos and not photographs:
-        raise DataError("there is nothing to train on: name data sets by --videos and --images")
+        raise DataError(
+            "there is nothing to train on: name data sets by --videos and --images, of which sources "
+            f"({config.sources}) takes what it says"
+        )
+    trained = {video.frames[0].absolute() for video in videos if video.frames}
+    shared = [v.name for v in validation if v.frames and v.frames[0].absolute() in trained]
+    if shared:
+        lines.append(
+            f"warning: {len(shared)} of the validation videos are trained on too, {shared[0]} for one: "
+            "validation will say little"
+        )
     return Sources(tuple(videos), tuple(photographs), _distinct(validation), tuple(lines))
 
 
@@ -99,7 +114,9 @@ def _distinct(videos: Sequence[Video]) -> tuple[Video, ...]:
     return tuple(named)
 
 
-def _open(specs: Sequence[str], lines: list[str], progress: Progress) -> list[Dataset]:
+def _open(
+    purpose: str, specs: Sequence[str], lines: list[str], progress: Progress
+) -> list[Dataset]:
     sets = []
     for spec in specs:
         found = open_dataset(spec, progress=progress)
@@ -107,10 +124,12 @@ def _open(specs: Sequence[str], lines: list[str], progress: Progress) -> list[Da
         check_problems(found.name, found.problems, files + len(found.problems))
         pairs = sum(len(video.pairs()) for video in found.videos)
         boxes = sum(len(photograph.boxes) for photograph in found.photographs)
-        lines.append(
-            f"{found.name}: {len(found.videos)} videos with {pairs:,} pairs of labelled frames, "
-            f"{len(found.photographs):,} photographs with {boxes:,} boxes"
-        )
+        parts = []
+        if found.videos:
+            parts.append(f"{len(found.videos):,} videos with {pairs:,} pairs of labelled frames")
+        if found.photographs:
+            parts.append(f"{len(found.photographs):,} photographs with {boxes:,} boxes")
+        lines.append(f"{purpose}: {found.name}: {', '.join(parts) or 'nothing'}")
         lines.extend(found.notes)
         lines.extend(f"left out: {problem}" for problem in found.problems)
         sets.append(found)

@@ -118,6 +118,8 @@ class _Trainer:
     ) -> None:
         self._config, self._run, self._stop, self._tell = config, run, stop, tell
         self._bars = progress
+        if config.start and not run.begun and not Path(config.start).is_file():
+            raise FileNotFoundError(f"{config.start}: there is no such file to start from")
         self._sources = open_sources(config, self._watched)
         for line in self._sources.lines:
             tell(line)
@@ -129,6 +131,15 @@ class _Trainer:
             raise ValueError(
                 f"{run.checkpoints}: none of the checkpoints can be used; put a good one there, or "
                 "remove them to train from the start"
+            )
+        if found and found.iteration > config.iterations:
+            raise ValueError(
+                f"{run.path} has done {found.iteration} iterations already; iterations must be at least "
+                f"as many, got {config.iterations}"
+            )
+        if not self._sources.validation:
+            tell(
+                "note: no validation videos, so there will be no best.h5; final.h5 has the last weights"
             )
         if not config.start and config.learn == "fc":
             tell(
@@ -164,7 +175,12 @@ class _Trainer:
             config, self._sources, self._network, tell=tell, stop=stop, bars=progress
         )
         self._validation = Validation(
-            self._sources.validation, self._network, self._supply.reader, tell=tell, stop=stop
+            self._sources.validation,
+            self._network,
+            self._supply.reader,
+            tell=tell,
+            stop=stop,
+            bars=progress,
         )
         self._clock, self._interval = Clock(), Clock()
         self._board: Any = None
@@ -224,7 +240,8 @@ class _Trainer:
 
     def _iterate(self) -> None:
         config = self._config
-        self._end_interval()  # stopped in the middle of it
+        if self._end_interval():  # stopped in the middle of it
+            self._save()  # what was saved then still waits for its row
         bar = tqdm(
             total=config.iterations,
             initial=self._iteration,
@@ -297,7 +314,8 @@ class _Trainer:
 
     def _report(self, row: Row) -> None:
         clock, self._interval = self._interval, Clock()
-        self._timing.append(TimingRow(row.iteration, clock.seconds, clock.rate, clock.waiting))
+        if clock.seconds:
+            self._timing.append(TimingRow(row.iteration, clock.seconds, clock.rate, clock.waiting))
         if self._board:
             self._board.scalar("loss", row.loss, row.iteration)
             self._board.scalar("rate", row.rate, row.iteration)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from tqdm import tqdm
 
 from goturn.data.images import FrameReader
 from goturn.data.model import DataError, Video
@@ -22,6 +23,7 @@ class Validation:
         reader: decodes their frames.
         tell: told what was left out.
         stop: asked before each frame.
+        bars: whether to show progress.
     """
 
     def __init__(
@@ -32,9 +34,10 @@ class Validation:
         *,
         tell: Callable[[str], None],
         stop: Callable[[], bool],
+        bars: bool,
     ) -> None:
         self._videos, self._network, self._reader = videos, network, reader
-        self._tell, self._stop = tell, stop
+        self._tell, self._stop, self._bars = tell, stop, bars
         self._left_out: set[str] = set()
 
     def __len__(self) -> int:
@@ -52,7 +55,7 @@ class Validation:
         """
         self._network.compile()  # convolutions may have learnt
         tracker, values = Tracker(self._network), list[float]()
-        for video in self._videos:
+        for video in tqdm(self._videos, "validation", leave=False, disable=not self._bars):
             try:
                 boxes = track_video(tracker, video, self._reader.read, stop=self._stop)
             except ValueError as error:
