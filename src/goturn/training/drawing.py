@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from goturn.architecture import Preprocessing
 from goturn.box import Box, SearchWindow, unscale
 from goturn.ops import get_ops
 from goturn.overlay import draw_boxes
@@ -16,7 +17,7 @@ _PAPER = 245
 
 
 def draw_examples(
-    examples: Examples, count: int, *, side: int = 227, per_item: int = 4
+    examples: Examples, count: int, *, side: int = Preprocessing().input_size, per_item: int = 4
 ) -> np.ndarray:
     """The first examples of ``count`` items, one item a row: its target, then search windows.
 
