@@ -78,7 +78,7 @@ print("all well")
 """
 
 
-@pytest.mark.parametrize("kills", [40, pytest.param(120, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [40, pytest.param(80, marks=pytest.mark.slow)])
 def test_killed_at_any_moment(tmp_path, kills):
     run(KILLS, tmp_path, kills)
 
