@@ -56,7 +56,7 @@ def test_trains_as_recorded(name):
     gradients = network.backward(forward, d_units, towers=towers)
     step = training_step(network, towers=towers)
     for turn, want in enumerate(golden["losses"]):
-        rates = rates_at(turn, start, towers=towers)
+        rates = rates_at(turn, start, towers=towers, decay=golden["decay"])
         loss = step.run(batch, rates, dropout_key=dropout_key(turn))
         assert abs(loss - want) <= golden["loss_error"], f"loss at update {turn}"
     assert len(golden["losses"]) == UPDATES

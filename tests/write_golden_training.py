@@ -16,7 +16,16 @@ import torch
 from goturn.architecture import goturn
 from test_training_torch import EPS, FLOOR, NEAR
 from torch_goturn import CaffeSolver, TorchGoturn, TorchTraining
-from training_case import UPDATES, digest, fixed_batch, fixed_weights, rates_at, summary
+from training_case import (
+    DECAY,
+    STRONG_DECAY,
+    UPDATES,
+    digest,
+    fixed_batch,
+    fixed_weights,
+    rates_at,
+    summary,
+)
 
 GOLDEN = Path(__file__).parent / "golden" / "training.json"
 BATCH_SEED = 1
@@ -55,7 +64,7 @@ class OtherSide(TorchGoturn):
 
 
 def record(
-    widths: tuple[int, int, int], owners: tuple[int, ...], *, towers: bool
+    widths: tuple[int, int, int], owners: tuple[int, ...], *, towers: bool, decay: float
 ) -> dict[str, Any]:
     architecture = goturn(widths)
     weights, batch = fixed_weights(architecture), fixed_batch(owners, BATCH_SEED)
@@ -80,7 +89,7 @@ def record(
             found = [each.gradients() for each in (truth, plain, other)]
             tensors = {name: {"gradient": entry(*(x[name] for x in found))} for name in found[0]}
             del found  # as large as the networks
-        rates = rates_at(turn, start, towers=towers)
+        rates = rates_at(turn, start, towers=towers, decay=decay)
         for each in (truth, plain, other):
             each.solver.update(rates)
     print(f"{widths}: losses {losses}, to {loss_error:.2g}")
@@ -96,6 +105,7 @@ def record(
         "widths": widths,
         "owners": owners,
         "towers": towers,
+        "decay": decay,
         "batch_seed": BATCH_SEED,
         "digest": digest(weights, batch),
         "numpy": np.__version__,
@@ -132,8 +142,8 @@ def rounded(value: Any, digits: int = 9) -> Any:
 
 if __name__ == "__main__":
     golden = {
-        "narrow": record((48, 80, 64), (0, 1, 0), towers=True),
-        "full": record((4096, 4096, 4096), (0, 0, 1, 0, 1), towers=False),
+        "narrow": record((48, 80, 64), (0, 1, 0), towers=True, decay=STRONG_DECAY),
+        "full": record((4096, 4096, 4096), (0, 0, 1, 0, 1), towers=False, decay=DECAY),
     }
     GOLDEN.parent.mkdir(exist_ok=True)
     text = json.dumps(golden, separators=(",", ":"))
