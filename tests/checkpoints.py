@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from goturn.training.checkpoint import Checkpoint
+from goturn.training.checkpoint import Checkpoint, Checkpoints
 from goturn.weights import random_weights
 from networks import tiny
 
@@ -28,6 +28,14 @@ def made(iteration: int) -> Checkpoint:
     }
     velocities["fc6/weight"].flat[:3] = [-0.0, 1e-45, -3e38]
     return Checkpoint(iteration, weights, velocities, {**EXTRA, "iteration": iteration})
+
+
+def two_saved(folder: Path) -> Checkpoints:
+    """The checkpoints of iterations 10 and 20, in ``folder``."""
+    checkpoints = Checkpoints(folder)
+    for iteration in (10, 20):
+        checkpoints.save(made(iteration), CONFIG)
+    return checkpoints
 
 
 def assert_same(found: Checkpoint | None, expected: Checkpoint) -> None:

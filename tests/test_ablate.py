@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from goturn.training.config import TrainConfig
-from training_data import make_photographs, make_videos
+from training_data import small_run
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 import ablate
@@ -20,18 +20,8 @@ sys.path.pop(0)
 
 @pytest.fixture
 def config(tmp_path) -> Path:
-    settings = TrainConfig(
-        videos=(str(make_videos(tmp_path / "videos", count=3)),),
-        images=(str(make_photographs(tmp_path / "images")),),
-        validation=(str(make_videos(tmp_path / "validation", count=2, seed=3)),),
-        widths=(8,),
-        drawn=2,
-        batch=4,
-        iterations=5,
-        log_every=5,
-        validate_every=5,
-        cache_features=12,
-        device="cpu",
+    settings = small_run(
+        tmp_path, videos=3, validation=2, iterations=5, log_every=5, validate_every=5
     )
     path = tmp_path / "config.toml"
     path.write_text(settings.to_toml())

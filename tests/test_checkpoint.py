@@ -11,7 +11,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from checkpoints import CONFIG, FILES, assert_same, made, names
+from checkpoints import CONFIG, FILES, assert_same, made, names, two_saved
 from goturn.architecture import goturn
 from goturn.training import checkpoint as module
 from goturn.training.checkpoint import Checkpoint, Checkpoints, OtherSettingsError
@@ -21,11 +21,7 @@ from networks import tiny
 
 @pytest.fixture
 def two(tmp_path) -> Checkpoints:
-    """The checkpoints of iterations 10 and 20, in ``tmp_path``."""
-    checkpoints = Checkpoints(tmp_path)
-    for iteration in (10, 20):
-        checkpoints.save(made(iteration), CONFIG)
-    return checkpoints
+    return two_saved(tmp_path)
 
 
 # -- what is saved comes back --------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from checkpoints import CONFIG, FILES, assert_same, made, names
+from checkpoints import CONFIG, FILES, assert_same, made, names, two_saved
 from goturn.training import checkpoint as module
 from goturn.training.checkpoint import Checkpoint, Checkpoints
 from goturn.weights import Weights, random_weights
@@ -20,11 +20,7 @@ from networks import tiny
 
 @pytest.fixture
 def two(tmp_path) -> Checkpoints:
-    """The checkpoints of iterations 10 and 20, in ``tmp_path``."""
-    checkpoints = Checkpoints(tmp_path)
-    for iteration in (10, 20):
-        checkpoints.save(made(iteration), CONFIG)
-    return checkpoints
+    return two_saved(tmp_path)
 
 
 def assert_falls_back(checkpoints: Checkpoints, *parts: str) -> None:

@@ -47,9 +47,8 @@ def test_files_of_a_folder_are_paths_made_when_asked_for():
         files[3]
 
 
-def test_first_videos_go_by_name():
+def test_name_and_files_of_a_data_set():
     dataset = Dataset("folder", Path("x"), (video("c"), video("a"), video("b")))
-    assert [v.name for v in dataset.first_videos(2).videos] == ["a", "b"]
     assert dataset.files == 27
     assert dataset.name == "folder:x"
 

@@ -28,27 +28,19 @@ from goturn.training.run_folder import RunFolder
 from goturn.training.sources import open_sources, start_weights
 from goturn.video import read_image
 from goturn.weights import load, random_weights, save
-from training_data import make_photographs, make_videos
+from training_data import make_videos, small_run
 
 
 @pytest.fixture
 def data(tmp_path):
-    """Settings of a small run on made-up data, of features computed once."""
-    return TrainConfig(
-        videos=(str(make_videos(tmp_path / "videos")),),
-        images=(str(make_photographs(tmp_path / "images")),),
-        validation=(str(make_videos(tmp_path / "validation", count=1, seed=3)),),
-        widths=(8,),
-        drawn=2,
-        batch=4,
+    return small_run(
+        tmp_path,
         iterations=30,
         log_every=5,
         validate_every=10,
         checkpoint_every=7,
-        cache_features=12,
         features_folder=str(tmp_path / "features"),
         rate=1e-4,
-        device="cpu",
     )
 
 

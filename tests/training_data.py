@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+
+from goturn.training.config import TrainConfig
 
 
 def make_videos(folder: Path, count: int = 2, frames: int = 4, seed: int = 0) -> Path:
@@ -46,3 +49,20 @@ def make_photographs(folder: Path, count: int = 3, seed: int = 1) -> Path:
         }
     (folder / "boxes.json").write_text(json.dumps(boxes))
     return folder
+
+
+def small_run(
+    folder: Path, *, videos: int = 2, validation: int = 1, **settings: Any
+) -> TrainConfig:
+    """Settings of a small run on made-up data in ``folder``, of features computed once."""
+    return TrainConfig(
+        videos=(str(make_videos(folder / "videos", count=videos)),),
+        images=(str(make_photographs(folder / "images")),),
+        validation=(str(make_videos(folder / "validation", count=validation, seed=3)),),
+        widths=(8,),
+        drawn=2,
+        batch=4,
+        cache_features=12,
+        device="cpu",
+        **settings,
+    )

@@ -82,6 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     base = TrainConfig.from_toml(args.config)
     if not base.validation:
         raise ValueError(f"{args.config} names no validation videos, which the table is about")
+    sources = open_sources(base)
     variants = [v for v in VARIANTS if args.only is None or v.name in args.only]
     variants += [
         Variant(f"videos-{count}", f"{count} training videos", {"max_videos": count}, None)
@@ -101,20 +102,22 @@ def main(arguments: Sequence[str]) -> int:
                 folder = args.output / f"{variant.name}-seed{seed}"
                 try:
                     scores[variant.name].append(
-                        run_one(config, folder, lambda: request.signal != 0)
+                        run_one(config, folder, sources.validation, lambda: request.signal != 0)
                     )
                 except DivergedError as error:
                     print(f"{folder}: {error}", flush=True)
                 except Stopped:
                     return SIGNAL_BASE + request.signal
     write_table(args.output, variants, scores)
-    write_videos(args.output, args.videos_counts, scores, base)
+    write_videos(args.output, args.videos_counts, scores, len(sources.videos))
     write_previous_frame(args.output, scores)
     print((args.output / "table1.md").read_text())
     return 0
 
 
-def run_one(config: TrainConfig, folder: Path, stop: Any) -> dict[str, Any]:
+def run_one(
+    config: TrainConfig, folder: Path, videos: Sequence[Video], stop: Any
+) -> dict[str, Any]:
     """Trains where that is not done yet, and scores; what was scored before is read.
 
     Raises:
@@ -135,17 +138,16 @@ def run_one(config: TrainConfig, folder: Path, stop: Any) -> dict[str, Any]:
     scored = {
         "config": config.digest(),
         "iterations": config.iterations,
-        **score(run.final, config, stop),
+        **score(run.final, config.device, videos, stop),
     }
     with replacing(result) as temporary:
         temporary.write_text(json.dumps(scored, indent=1) + "\n")
     return scored
 
 
-def score(weights: Path, config: TrainConfig, stop: Any) -> dict[str, Any]:
+def score(weights: Path, device: str, videos: Sequence[Video], stop: Any) -> dict[str, Any]:
     """The errors of the last weights (the best ones by validation would be chosen by what is scored)."""
-    videos: tuple[Video, ...] = open_sources(config).validation
-    tracker, reader = Tracker(str(weights), device=config.device), FrameReader()
+    tracker, reader = Tracker(str(weights), device=device), FrameReader()
     overlaps = mean_overlaps(tracker, videos, reader.read, stop=stop)
     runs: list[ResetRun] = [
         track_with_resets(tracker, video, reader.read, stop=stop) for video in videos
@@ -199,12 +201,11 @@ def write_table(
 
 
 def write_videos(
-    folder: Path, counts: Sequence[int], scores: dict[str, list[dict[str, Any]]], base: TrainConfig
+    folder: Path, counts: Sequence[int], scores: dict[str, list[dict[str, Any]]], every: int
 ) -> None:
     """Fig. 5's question: what more training videos bring."""
     if not counts or "full" not in scores:
         return
-    every = len(open_sources(base).videos)
     points = [(count, scores[f"videos-{count}"]) for count in sorted(counts)]
     points = [point for point in [*points, (every, scores["full"])] if point[1]]
     with (folder / "videos.csv").open("w", newline="") as file:

@@ -13,15 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from goturn.box import Box
-from goturn.data.loader import Found, Layout, Progress, parse_lines, silent
-from goturn.data.model import DataError, Dataset, FrameFiles, Video
+from goturn.data.loader import Found, Layout, Progress, checked_root, parse_lines, silent
+from goturn.data.model import Dataset, FrameFiles, Video
 from goturn.data.reading import (
-    check_folder,
     count,
     holds,
-    image_names,
     numbers,
-    read_lines,
     subfolders,
 )
 from goturn.data.sequences import frame_number
@@ -119,16 +116,10 @@ def label(line: str) -> tuple[int, Box]:
 
 
 def _add(found: Found, category: str, name: str, annotation: Path, images: Path) -> None:
-    try:
-        lines = read_lines(annotation)
-    except ValueError as error:
-        found.leave_out(annotation, error)
+    read = found.lines_and_images(annotation, images)
+    if read is None:
         return
-    try:
-        names = image_names(images)
-    except ValueError as error:
-        found.leave_out(images, error)
-        return
+    lines, names = read
     labels = parse_lines(annotation, dict(enumerate(lines)), label, found)
     if labels is None:
         return
@@ -164,12 +155,10 @@ def _roots(path: Path, annotations: str, images: str) -> tuple[Path, Path]:
     folders = [path, *(path / name for name in subfolders(path))]
     truths = path / annotations if annotations else _first(folders, ANNOTATIONS, (SUFFIX,), 1)
     frames = path / images if images else _first(folders, IMAGES, IMAGE_SUFFIXES, 2)
-    if truths is None or frames is None:
-        lacking = "CATEGORY/VIDEO.ann" if truths is None else "CATEGORY/VIDEO/*.jpg"
-        raise DataError(f"{path}: no folder in it holds {lacking}; looked for {LOOKS}")
-    check_folder(truths)
-    check_folder(frames)
-    return truths, frames
+    return (
+        checked_root(path, truths, "CATEGORY/VIDEO.ann", LOOKS),
+        checked_root(path, frames, "CATEGORY/VIDEO/*.jpg", LOOKS),
+    )
 
 
 def _first(

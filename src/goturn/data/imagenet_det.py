@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goturn.box import Box
-from goturn.data.loader import Found, Layout, Progress, silent
+from goturn.data.loader import Found, Layout, Progress, checked_root, silent
 from goturn.data.model import DataError, Dataset
-from goturn.data.reading import check_folder, checked_box, count, holds, subfolders
+from goturn.data.reading import checked_box, count, holds, subfolders
 from goturn.data.xml_boxes import Annotation, Pictures, add_photograph
 from goturn.video import IMAGE_SUFFIXES
 
@@ -100,12 +100,10 @@ def _roots(path: Path, annotations: str, images: str) -> tuple[Path, Path]:
     folders = [path / name for name in subfolders(path)]
     truths = path / annotations if annotations else _first(folders, (".xml",))
     root = path / images if images else _first(folders, IMAGE_SUFFIXES)
-    if truths is None or root is None:
-        lacking = "FOLDER/NAME.xml" if truths is None else "FOLDER/NAME.JPEG"
-        raise DataError(f"{path}: no folder in it holds {lacking}; looked for {LOOKS}")
-    check_folder(truths)
-    check_folder(root)
-    return truths, root
+    return (
+        checked_root(path, truths, "FOLDER/NAME.xml", LOOKS),
+        checked_root(path, root, "FOLDER/NAME.JPEG", LOOKS),
+    )
 
 
 def _first(folders: Sequence[Path], suffixes: Sequence[str] | frozenset[str]) -> Path | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from goturn.data.model import DataError, Dataset, Photograph, Problem, Video
-from goturn.data.reading import check_folder, file_names, subfolders
+from goturn.data.reading import check_folder, file_names, image_names, read_lines, subfolders
 
 T = TypeVar("T")
 
@@ -78,6 +78,23 @@ class Found:
             self.leave_out(folder, error)
             return []
 
+    def lines_and_images(
+        self, annotation: Path, images: Path
+    ) -> tuple[list[str], list[str]] | None:
+        """The lines of a video's annotation and the names of its images; that one of them cannot be read
+        is a problem, and there is nothing then.
+        """
+        try:
+            lines = read_lines(annotation)
+        except ValueError as error:
+            self.leave_out(annotation, error)
+            return None
+        try:
+            return lines, image_names(images)
+        except ValueError as error:
+            self.leave_out(images, error)
+            return None
+
     def dataset(self, looked_for: str) -> Dataset:
         """All of it.
 
@@ -95,6 +112,25 @@ class Found:
             tuple(self.problems),
             tuple(self.notes),
         )
+
+
+def checked_root(path: Path, root: Path | None, holds: str, looks: str) -> Path:
+    """The folder of a data set's annotations, or of its images.
+
+    Args:
+        path: of the data set.
+        root: what was found, or named; None where nothing was.
+        holds: what it has in it, for messages.
+        looks: the layout, for messages.
+
+    Raises:
+        DataError: nothing was found.
+        FileNotFoundError: there is no such folder.
+    """
+    if root is None:
+        raise DataError(f"{path}: no folder in it holds {holds}; looked for {looks}")
+    check_folder(root)
+    return root
 
 
 def parse_lines(

@@ -6,7 +6,7 @@ A loader reads annotations and names files; it decodes no image.  What it had to
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import overload
@@ -146,10 +146,6 @@ class Dataset:
     def files(self) -> int:
         """How many images there are: frames, labelled or not, and photographs."""
         return sum(len(video.frames) for video in self.videos) + len(self.photographs)
-
-    def first_videos(self, count: int) -> Dataset:
-        """The same with ``count`` of its videos, the first by name."""
-        return replace(self, videos=tuple(sorted(self.videos, key=lambda v: v.name)[:count]))
 
 
 def check_problems(what: str, problems: tuple[Problem, ...], total: int) -> None:

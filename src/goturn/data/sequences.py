@@ -9,7 +9,7 @@ from pathlib import Path
 from goturn.box import Box
 from goturn.data.loader import MAX_BAD_LINES, Found, parse_lines
 from goturn.data.model import FrameFiles, Video
-from goturn.data.reading import count, image_names, plain_name, read_lines, rectangle
+from goturn.data.reading import count, plain_name, read_lines, rectangle
 
 #: Names of sequences, where a set has them in a file.
 LIST = "list.txt"
@@ -38,16 +38,10 @@ def add_video(
         part: numbers of the first and last frame that are labelled, if there are more frames than lines.
         absent: where given, whether each frame's line is not to be read.
     """
-    try:
-        lines = read_lines(annotation)
-    except ValueError as error:
-        found.leave_out(annotation, error)
+    read = found.lines_and_images(annotation, images)
+    if read is None:
         return
-    try:
-        names = image_names(images)
-    except ValueError as error:
-        found.leave_out(images, error)
-        return
+    lines, names = read
     if absent and len(absent) != len(lines):
         found.leave_out(
             annotation, f"{count(len(lines), 'line')}, but there are {len(absent)} flags of absence"
@@ -66,11 +60,11 @@ def add_video(
         found.leave_out(images, f"{missing:,} of {count(len(lines), 'frame')} are missing")
         return
     present = {n: line for n, line in enumerate(lines) if not absent or not absent[n]}
-    read = parse_lines(annotation, present, parse, found)
-    if read is None:
+    parsed = parse_lines(annotation, present, parse, found)
+    if parsed is None:
         return
     boxes: dict[int, Box] = {}
-    for line, box in read.items():
+    for line, box in parsed.items():
         file = files[line]
         if file is None:
             found.leave_out(images, f"the frame of line {line + 1} of {annotation.name} is missing")

@@ -26,6 +26,17 @@ class Stopped(Exception):
     """Somebody asked to stop."""
 
 
+def first_labelled(video: Video) -> int:
+    """The frame to start a tracker on.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for number in video.boxes:
+        return number
+    raise ValueError(f"{video.name} has no labelled frame to start a tracker on")
+
+
 def track_video(
     tracker: AnyTracker,
     video: Video,
@@ -45,9 +56,7 @@ def track_video(
         ValueError: a video without labels, or a frame that cannot be decoded.
         Stopped: ``stop`` said so.
     """
-    if not video.boxes:
-        raise ValueError(f"{video.name} has no labelled frame to start a tracker on")
-    first = next(iter(video.boxes))
+    first = first_labelled(video)
     tracker.init(read(video.frames[first]), video.boxes[first])
     boxes = {first: video.boxes[first]}
     for number in range(first + 1, len(video.frames)):

@@ -16,7 +16,7 @@ import numpy as np
 
 from goturn.box import Box
 from goturn.data.model import Video
-from goturn.evaluation.one_pass import AnyTracker, Stopped
+from goturn.evaluation.one_pass import AnyTracker, Stopped, first_labelled
 
 #: Frames from a failure to the next start.
 SKIP = 5
@@ -88,10 +88,8 @@ def track_with_resets(
         ValueError: a video without labels, or a frame that cannot be decoded.
         Stopped: ``stop`` said so.
     """
-    if not video.boxes:
-        raise ValueError(f"{video.name} has no labelled frame to start a tracker on")
     overlaps, failures = [], []
-    start_at, started = next(iter(video.boxes)), None
+    start_at, started = first_labelled(video), None
     for number in range(start_at, len(video.frames)):
         if stop():
             raise Stopped

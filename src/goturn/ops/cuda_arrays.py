@@ -19,6 +19,8 @@ class CudaArrays:
         memory: its device's.
     """
 
+    on_host = False
+
     def __init__(self, kernels: Any, memory: Memory) -> None:
         self.kernels, self.memory = kernels, memory
 

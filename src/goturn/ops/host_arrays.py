@@ -10,6 +10,8 @@ import numpy as np
 class HostArrays:
     """What :class:`goturn.ops.interface.Ops` has for arrays, with NumPy's."""
 
+    on_host = True
+
     def from_numpy(self, array: np.ndarray) -> np.ndarray:
         return np.asarray(array, order="C")
 

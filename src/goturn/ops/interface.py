@@ -62,6 +62,9 @@ class Ops(Protocol):
     name: str
     """Name of the device: "reference", "cpu", "cuda:0"."""
 
+    on_host: bool
+    """Whether arrays are NumPy's, and operations are done when they return: any thread may call them."""
+
     precisions: tuple[str, ...]
     """"fp32", what :meth:`compress` can make of weights, and "tf32" where the device has products of
     fp32 numbers rounded to 10 bits of fraction (:meth:`tower`, :meth:`pipeline`; the weights stay)."""

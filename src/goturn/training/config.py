@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from goturn.data.model import LARGEST_PART
 from goturn.training.motion import MODELS
 
 if sys.version_info >= (3, 11):
@@ -53,7 +54,8 @@ class TrainConfig:
     sources: str = _setting("both", f"what to train on: {', '.join(SOURCES)}")
     max_videos: int = _setting(0, "train on so many of the videos, 0 for all")
     largest_part: float = _setting(
-        0.66, "leave out photographs' boxes larger than this part of the image, in width or height"
+        LARGEST_PART,
+        "leave out photographs' boxes larger than this part of the image, in width or height",
     )
 
     # -- examples (facts 3.1)

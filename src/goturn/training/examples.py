@@ -19,7 +19,7 @@ import numpy as np
 
 from goturn.architecture import Preprocessing
 from goturn.box import Box, SearchWindow, recenter, scale, search_window
-from goturn.data.model import DataError, Photograph, Video
+from goturn.data.model import LARGEST_PART, DataError, Photograph, Video
 from goturn.ops import Array, Ops
 from goturn.training.motion import MotionModel, Uniform
 from goturn.training.step import Batch
@@ -107,7 +107,7 @@ class Examples:
         *,
         seed: int,
         drawn: int = 10,
-        largest_part: float = 0.66,
+        largest_part: float = LARGEST_PART,
         context_factor: float = 2.0,
     ) -> None:
         self._pairs = [(video, pairs) for video in videos if (pairs := video.pairs())]
@@ -201,14 +201,6 @@ def uniforms(seed: int, number: int) -> Uniform:
     return draw
 
 
-def any_thread_crops(ops: Ops) -> bool:
-    """Whether any thread may call :func:`crop`.
-
-    A GPU's crops are for the thread that uses them to make: they are in the order of its stream.
-    """
-    return ops.name in ("cpu", "reference")
-
-
 def crop(plan: Plan, ops: Ops, preprocessing: Preprocessing) -> Batch:
     """The plan's crops on a device.
 
@@ -231,6 +223,14 @@ def crop(plan: Plan, ops: Ops, preprocessing: Preprocessing) -> Batch:
         targets.append(crops(previous, [item.target]))
         searches.append(crops(current, item.searches[part]))
     return Batch(ops.concatenate(targets), ops.concatenate(searches), plan.owners, plan.labels)
+
+
+def crop_ahead(plan: Plan, ops: Ops, preprocessing: Preprocessing) -> Plan | Batch:
+    """The plan's crops, where any thread may make them, as one that works ahead; else the plan.
+
+    A GPU's crops are for the thread that uses them to make: they are in the order of its stream.
+    """
+    return crop(plan, ops, preprocessing) if ops.on_host else plan
 
 
 def _choose(things: Sequence[T], uniform: Uniform) -> T:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from goturn.network import Network
-from goturn.training.examples import Examples, Plan, any_thread_crops, crop
+from goturn.training.examples import Examples, Plan, crop, crop_ahead
 from goturn.training.loading import Batches
 from goturn.training.run_folder import locked
 from goturn.training.step import Batch
@@ -129,13 +129,12 @@ class FeatureCache:
         stop: Callable[[], bool],
     ) -> None:
         ops, preprocessing = network.ops, network.architecture.preprocessing
-        in_threads = any_thread_crops(ops)
 
         def prepared(first: int) -> Plan | Batch:
             numbers = range(first, min(first + ITEMS_AT_ONCE, self._items))
             items = tuple(examples.item(number) for number in numbers)
             plan = Plan(items, (slice(0, self._per_item),) * len(items))
-            return crop(plan, ops, preprocessing) if in_threads else plan
+            return crop_ahead(plan, ops, preprocessing)
 
         steps = -(-(self._items - self.done) // ITEMS_AT_ONCE)
         begun = self.done

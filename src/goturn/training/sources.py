@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -32,6 +33,7 @@ class Sources:
         drawn = sum(len(video.boxes) for video in self.videos) + len(self.photographs)
         return drawn + sum(len(video.frames) for video in self.validation)
 
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of all names and boxes that training draws from."""
         hashed = hashlib.sha256()

@@ -14,7 +14,7 @@ from goturn.data.model import Problem, check_problems
 from goturn.evaluation.one_pass import Stopped
 from goturn.network import Network
 from goturn.training.config import TrainConfig
-from goturn.training.examples import Examples, Plan, any_thread_crops, crop
+from goturn.training.examples import Examples, Plan, crop, crop_ahead
 from goturn.training.features import FeatureCache
 from goturn.training.loading import Batches
 from goturn.training.motion import MotionModel
@@ -93,7 +93,7 @@ class Supply:
         """
         config = self._config
         key = {
-            "data": self._sources.digest(),
+            "data": self._sources.digest,
             "examples": [
                 config.motion, config.lambda_shift, config.lambda_scale, config.scale_limit,
                 config.largest_part, config.seed,
@@ -128,13 +128,13 @@ class Supply:
     def batches(self, start: int) -> Batches[Plan | Batch]:
         """What :meth:`finish` takes, from iteration ``start`` on."""
         config, cache = self._config, self._cache
-        in_threads = any_thread_crops(self._network.ops)
+        ops, preprocessing = self._network.ops, self._network.architecture.preprocessing
 
         def make(step: int) -> Plan | Batch:
             if cache:
                 return cache.batch(step, config.batch, config.seed)
             plan = self._examples.plan(step, config.batch)
-            return self._crop(plan) if in_threads else plan
+            return crop_ahead(plan, ops, preprocessing)
 
         return Batches(make, start=start, stop=config.iterations, workers=config.workers)
 
@@ -142,7 +142,7 @@ class Supply:
         """The batch, on the network's device; for the thread that trains."""
         ops = self._network.ops
         if isinstance(made, Plan):
-            batch = self._crop(made)
+            batch = crop(made, ops, self._network.architecture.preprocessing)
         else:  # features come from files; in host memory nothing is copied
             targets, searches = ops.from_numpy(made.targets), ops.from_numpy(made.searches)
             batch = replace(made, targets=targets, searches=searches)
@@ -164,6 +164,3 @@ class Supply:
         self._known_bad |= bad.keys()
         problems = tuple(Problem(path, reason) for path, reason in sorted(bad.items()))
         check_problems("the images", problems, self._sources.files)
-
-    def _crop(self, plan: Plan) -> Batch:
-        return crop(plan, self._network.ops, self._network.architecture.preprocessing)

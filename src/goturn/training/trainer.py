@@ -155,13 +155,12 @@ class _Trainer:
             features=bool(config.cache_features) or not config.previous_frame,
         )
         self._iteration, self._losses = 0, list[float]()
-        self._data = self._sources.digest()
         if found:
             self._step.set_velocities(found.velocities)
             self._iteration = found.iteration
             self._losses = [float(loss) for loss in found.extra["losses"]]
             tell(f"going on after iteration {self._iteration:,}")
-            if found.extra.get("data") != self._data:
+            if found.extra.get("data") != self._sources.digest:
                 tell(
                     "warning: the training data are not what they were when this run was stopped; it "
                     "will not end as it would have without the stop"
@@ -298,11 +297,11 @@ class _Trainer:
             return False
         iou = None
         if self._validation and (iteration % config.validate_every == 0 or last):
-            self._current()  # which looks at the weights
+            weights = self._current()  # which looks at them
             iou = self._validation.mean_overlap()
             best = self._metrics.best()
             if best is None or iou > (best.validation_iou or 0):
-                save(self._current(), self._run.best)  # before its row, which says that it is there
+                save(weights, self._run.best)  # before its row, which says that it is there
         values = 4 * config.batch * len(self._losses)
         factor = solver.rate_factor(config, iteration - 1)
         row = Row(iteration, sum(self._losses) / values, factor * config.rate, iou)
@@ -362,7 +361,7 @@ class _Trainer:
             self._iteration,
             self._current(),
             self._step.velocities(),
-            {"losses": list(self._losses), "data": self._data},
+            {"losses": list(self._losses), "data": self._sources.digest},
         )
         self._checkpoints.save(checkpoint, self._config.digest())
         self._saved = self._iteration
