@@ -100,6 +100,23 @@ def test_the_true_search_window_is_about_the_previous_box(data):
     np.testing.assert_allclose(found, video.boxes[now], atol=1e-5)
 
 
+def test_drawn_windows_are_about_the_current_box(data):
+    """The motion model moves the current box, not the previous one (facts 3.1)."""
+
+    class Still(MotionModel):
+        def draw(self, box, frame_width, frame_height, uniform):
+            assert (frame_width, frame_height) == (80, 60)
+            return box
+
+    item = Examples(data[0], (), FrameReader(), Still(), seed=0, drawn=2).item(0)
+    name, _, frames = item.source.partition(", frames ")
+    before, now = map(int, frames.split(" and "))
+    boxes = next(video for video in data[0] if video.name == name).boxes
+    windows = [search_window(boxes[number], 80, 60) for number in (before, now, now)]
+    assert list(item.searches) == windows
+    assert windows[0] != windows[1]
+
+
 def test_batches_go_through_items_in_order(data):
     """Batches of 50 of items of 11: whole items and parts, as the authors stream them (facts 3.2)."""
     source = examples(*data)
