@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 import pytest
 
 from goturn.architecture import goturn
+from goturn.data.model import LARGEST_PART
 from goturn.training import solver
 from goturn.training.config import MAX_ITERATIONS, TrainConfig
 from goturn.training.step import Rates
@@ -24,6 +25,11 @@ def test_defaults_are_the_papers():
         "l1",
         "fc",
     )
+
+
+def test_part_of_photographs_is_the_data_sets():
+    """Written out there, since the command line, which has the settings, must not load OpenCV."""
+    assert TrainConfig().largest_part == LARGEST_PART
 
 
 def test_toml_round_trip(tmp_path):

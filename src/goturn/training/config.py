@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from goturn.data.model import LARGEST_PART
 from goturn.training.motion import MODELS
 
 if sys.version_info >= (3, 11):
@@ -54,7 +53,7 @@ class TrainConfig:
     sources: str = _setting("both", f"what to train on: {', '.join(SOURCES)}")
     max_videos: int = _setting(0, "train on so many of the videos, 0 for all")
     largest_part: float = _setting(
-        LARGEST_PART,
+        0.66,
         "leave out photographs' boxes larger than this part of the image, in width or height",
     )
 
