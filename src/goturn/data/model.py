@@ -72,6 +72,13 @@ class Video:
     """Files of all frames, in order; a tuple or :class:`FrameFiles`."""
     boxes: Mapping[int, Box]
     """Truth by frame number from 0, ascending: labelled frames only; image pixels, 0-based."""
+    corners: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    """Where the truth is a quadrangle: x1, y1 ... x4, y4 by frame number, 0-based; ``boxes`` then holds
+    the upright rectangles around them."""
+    tags: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """Attributes such as "occlusion": the numbers of the frames that have each."""
+    ignored: frozenset[int] = frozenset()
+    """Labelled frames that evaluation passes by: those in which the object is wholly covered."""
 
     def pairs(self) -> list[tuple[int, int]]:
         """Successive labelled frames, (previous, current)."""
