@@ -19,6 +19,7 @@ from goturn.ops import get_ops
 from goturn.weights import Weights, save
 from networks import tiny
 from test_network import lively
+from thorough import many
 
 RNG = np.random.default_rng(3)
 FRAMES = [RNG.integers(0, 256, (120, 160, 3), dtype=np.uint8) for _ in range(6)]
@@ -272,7 +273,7 @@ answers = st.lists(
 )
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=many(10_000), deadline=None)
 @given(near | near | huge | anywhere, answers)
 def test_any_box_and_any_answer(networks_with_answer, box, answer):
     """``update`` of any box gives four finite numbers with w, h >= 1; ``init`` may refuse it.
