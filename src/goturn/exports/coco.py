@@ -55,14 +55,15 @@ class CocoFile(TrackFile):
         for key, track in self.tracks.items():
             for index, box in track:
                 number += 1
+                bbox = [round(value, 3) for value in box]
                 yield {
                     "id": number,
                     "image_id": index + 1,
                     "video_id": ID,
                     "category_id": ID,
                     "instance_id": key,
-                    "bbox": [round(value, 3) for value in box],
-                    "area": round(box.w * box.h, 3),
+                    "bbox": bbox,
+                    "area": round(bbox[2] * bbox[3], 6),
                     "iscrowd": 0,
                     "attributes": {"track_id": key},  # what Datumaro and CVAT keep
                 }
