@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 import goturn
-from goturn.commands import convert, data, info, track, train
+from goturn.commands import convert, data, demo, info, track, train
 from goturn.commands.exits import ERROR, SIGNAL_BASE, USAGE, UsageError
 
 EPILOG = """\
@@ -39,12 +39,14 @@ OWN_CODES = {
 
 #: What a command does when it is asked to stop.
 STOPS = {
+    demo: "goturn demo completes its video first",
     track: "goturn track completes its outputs first",
     train: "goturn train saves a checkpoint first",
 }
 
 #: Subcommand, its module, one line about it.
 COMMANDS = (
+    ("demo", demo, "track a clip that is made on the spot: does it work, and how fast?"),
     ("track", track, "follow objects through a video, a camera or a folder of images"),
     ("train", train, "learn weights from labelled videos and photographs"),
     ("data", data, "what is in data sets, what is wrong with them, and how they look"),

@@ -27,6 +27,7 @@ from goturn.confidence import likeness
 from goturn.network import Network
 from goturn.pipeline import pipeline_of
 from goturn.weights import Weights, load
+from goturn.weights.default import default_path
 
 WeightsLike = str | Path | Weights | Network
 
@@ -42,7 +43,8 @@ class MultiTracker:
 
     Args:
         weights: a weights file in any format that :func:`goturn.weights.load` reads, or Weights, or a
-            Network (shared with its other users; it brings its own device and precision).
+            Network (shared with its other users; it brings its own device and precision); None for the
+            weights that come with goturn.
         device: "auto", "cpu", "cuda", "cuda:N" or "reference".
         precision: "fp32", "bf16" or "int8" on a CPU; also "fp16" on a GPU, and "tf32" on one that has it
             (compute capability 8.0); see :class:`goturn.network.Network`.
@@ -275,10 +277,7 @@ def _as_network(weights: WeightsLike | None, device: str, precision: str) -> Net
                 )
         return weights
     if weights is None:
-        raise ValueError(
-            "no weights given, and none ship with this version of goturn; pass the path of a weights "
-            "file (the README's section on weights says where such files come from)"
-        )
+        weights = default_path()
     if not isinstance(weights, (str, Path, Weights)):
         raise TypeError(
             f"weights must be the path of a file, Weights or a Network; got {type(weights).__name__}"

@@ -47,7 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="left, top, width, height of the target in the first frame, pixels; give it again for "
         "each further object; without it a window opens to draw one",
     )
-    parser.add_argument("--weights", metavar="FILE", help="weights, in any format goturn reads")
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="weights, in any format goturn reads (default: those that come with goturn)",
+    )
     parser.add_argument(
         "--device",
         type=device_argument,
@@ -74,14 +78,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.frames == 0:
         raise UsageError("--frames 0 leaves nothing to track; give at least 1")
-    if args.weights is None:
-        raise UsageError(
-            "no weights given, and none ship with this version of goturn; pass --weights FILE (the "
-            "README's section on weights says where such files come from)"
-        )
     needs_screen = "--show" if args.show else None if args.box else "drawing a box"
     if needs_screen:
-        _check_screen(needs_screen)
+        check_screen(needs_screen)
     check_outputs(args)
     with open_source(args.source, start=args.start) as source:
         check_not_overwritten(output_paths(args), input_paths(args, source))
@@ -89,7 +88,12 @@ def run(args: argparse.Namespace) -> int:
         return track(args, source, tracker)
 
 
-def _check_screen(purpose: str) -> None:
+def check_screen(purpose: str) -> None:
+    """Refuses what needs a window where there can be none.
+
+    Raises:
+        UsageError: which says why.
+    """
     from goturn.commands.screen import screen_problem
 
     problem = screen_problem()
@@ -101,8 +105,9 @@ def _check_screen(purpose: str) -> None:
 def input_paths(args: argparse.Namespace, source: Source) -> list[Path]:
     """The files that are read, and the folders of images."""
     from goturn.video import ImageSource
+    from goturn.weights.default import default_path
 
-    paths = [*source.paths, Path(args.weights)]
+    paths = [*source.paths, Path(args.weights or default_path())]
     if isinstance(source, ImageSource):
         paths += {path.resolve().parent for path in source.paths}
     return paths
@@ -131,8 +136,16 @@ class Timing:
         return text
 
 
-def track(args: argparse.Namespace, source: Source, tracker: MultiTracker) -> int:
-    """Runs ``tracker`` over ``source``, writes the outputs, and gives the exit code."""
+def track(
+    args: argparse.Namespace,
+    source: Source,
+    tracker: MultiTracker,
+    further: Sequence[Output] = (),
+) -> int:
+    """Runs ``tracker`` over ``source``, writes the outputs, and gives the exit code.
+
+    ``further`` outputs, which the caller closes, are written to as well.
+    """
     frames = iter(source)
     first = next(frames)
     found = {tracker.add(first, box): box for box in args.box or [_drawn_box(first)]}
@@ -147,7 +160,7 @@ def track(args: argparse.Namespace, source: Source, tracker: MultiTracker) -> in
                 before = time.perf_counter()
                 found = tracker.update(frame)
                 timing.tracking += time.perf_counter() - before
-            watching = _emit(args, outputs, source.start + timing.frames, frame, found)
+            watching = _emit(args, [*outputs, *further], source.start + timing.frames, frame, found)
             timing.frames += 1
             if timing.frames == 1:  # nothing was tracked yet
                 began = time.perf_counter()
