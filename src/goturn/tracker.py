@@ -90,13 +90,18 @@ class MultiTracker:
     @property
     def confidences(self) -> dict[int, float]:
         """The confidence of each object, by its number: see :attr:`Tracker.confidence`."""
+        curve = self.network.calibration
+        return {key: curve.confidence(value) for key, value in self.likenesses.items()}
+
+    @property
+    def likenesses(self) -> dict[int, float]:
+        """What confidence is made of, by object number: see :mod:`goturn.confidence`; in [-1, 1]."""
         with self._lock:
             if not self._boxes:
                 return {}
             parts = self._note_starts()
-            curve = self.network.calibration
             return {
-                key: curve.confidence(likeness(part, self._starts[key]))
+                key: likeness(part, self._starts[key])
                 for key, part in zip(self._boxes, parts, strict=True)
             }
 
@@ -243,6 +248,12 @@ class Tracker:
         """
         with self._lock:
             return None if self._key is None else self._tracker.confidences[self._key]
+
+    @property
+    def likeness(self) -> float | None:
+        """What :attr:`confidence` is made of: see :mod:`goturn.confidence`; None before :meth:`init`."""
+        with self._lock:
+            return None if self._key is None else self._tracker.likenesses[self._key]
 
     def init(self, frame: np.ndarray, box: Iterable[float]) -> None:
         """Starts, or starts anew, on what is in ``box`` (x, y, w, h) of ``frame``.
