@@ -30,9 +30,6 @@ from goturn.evaluation.raster import raster_overlaps
 #: The definitions, by name.
 MODES = ("exact", "bounded", "raster", "polygon")
 
-#: Those that need the image's size.
-NEED_SIZE = frozenset({"bounded"})
-
 
 def overlaps(
     boxes: np.ndarray,

@@ -119,9 +119,12 @@ def accuracies_differ(
     """
     valid = ~(np.isnan(first) | np.isnan(second))
     difference = first[valid] - second[valid]
-    if practical is not None and len(difference):
-        slight = abs(float(np.mean(difference / practical[valid]))) < 1
-        return not slight and (len(difference) < FEWEST or signed_rank(difference) <= alpha)
+    if (
+        practical is not None
+        and len(difference)
+        and abs(float(np.mean(difference / practical[valid]))) < 1
+    ):
+        return False
     return len(difference) < FEWEST or signed_rank(difference) <= alpha
 
 
@@ -142,7 +145,7 @@ def adapted_ranks(figures: np.ndarray, differ: np.ndarray) -> list[float]:
 
 
 def with_ranks(results: Sequence[TrackerResult], ranking: Ranking) -> tuple[TrackerResult, ...]:
-    """``results`` with ranks among scores and attributes' figures; the intervals of ranks have no width."""
+    """``results`` with ranks among scores and attributes' figures; intervals of ranks have no width."""
     ranked = []
     for result in results:
         accuracy, robustness, both = ranking.mean(result.name)
