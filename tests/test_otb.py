@@ -98,6 +98,21 @@ def test_thresholds_are_exceeded_by_overlaps_and_reached_by_distances():
     assert one.precision[19:21].tolist() == [2 / 3, 1]  # the third is exactly 20 away
 
 
+def test_distances_are_got10ks_to_the_last_bit():
+    """Exactly 20 by its centres, which counts; those of x + w / 2 are a bit further."""
+    truth = np.array([[0, 0, 40, 30], [198.3, 74.0, 91.7, 63.4]])
+    found = np.array([[0, 0, 40, 30], [223.8, 110.2, 64.7, 23.0]])
+    one = otb.score_video(video("v", truth), [once(found)])
+    assert one.precision[19:21].tolist() == [0.5, 1]
+
+
+def test_an_object_of_less_than_a_pixel():
+    """Its distances are normalised as those of one pixel are."""
+    truth = np.array([[5, 5, 0.5, 0.25]] * 2)
+    one = otb.score_video(video("v", truth), [once(truth + np.array([[0], [0.3]]) * [1, 0, 0, 0])])
+    assert (one.normalised[29], one.normalised[31]) == (0.5, 1)
+
+
 def test_the_first_box_is_the_true_one():
     truth, found = made_up(0, 60)
     wrong = found.copy()

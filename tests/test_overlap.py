@@ -19,6 +19,7 @@ SIZE = (80, 60)
 
 coordinate = st.floats(-100, 200, allow_nan=False)
 extent = st.floats(-5, 150, allow_nan=False)
+near = st.floats(-20, 60)
 box = st.tuples(coordinate, coordinate, extent, extent)
 corners = st.tuples(*[coordinate] * 8)
 mode = st.sampled_from(MODES)
@@ -64,6 +65,8 @@ def test_half_is_not_above_half():
 def test_bounded_moves_a_box_in_instead_of_cutting_it():
     assert one((20, 20, 40, 30), (10, 20, 40, 30), "bounded", (50, 40)) == 0.75
     assert one((-10, 0, 40, 30), (0, 0, 30, 30), "bounded", (100, 100)) == 0.75
+    assert one((-10, 0, 20, 30), (0, 0, 20, 30), "bounded", (100, 100)) == 1
+    assert one((0, -10, 30, 20), (0, 0, 30, 20), "bounded", (100, 100)) == 1
     assert one((90, 90, 40, 40), (95, 90, 5, 10), "bounded", (100, 100)) == 0.5
     assert one((200, 0, 40, 30), (150, 0, 40, 30), "bounded", (100, 100)) == 0
 
@@ -80,6 +83,8 @@ def test_raster_cases():
     assert one((2.5, 0, 2, 4), (3.5, 0, 2, 4), "raster") == 0
     # Nearest in float32, which the toolkit keeps regions in, is 2.5.
     assert one((2.50000001, 0, 2, 4), (2, 0, 2, 4), "raster") == 1
+    corners = (2.50000001, 0, 5, 0, 5, 3, 2.50000001, 3)
+    assert one((2, 0, 4, 4), (2, 0, 4, 4), "raster", corners=corners) == 1
 
 
 def test_diamond():
@@ -107,6 +112,8 @@ def test_diamond():
         ((0, 0, 5, 5, 10, 10, 2, 2), 0.0),  # a line
         ((20, 0, 30, 0, 30, 10, 20, 10), 0.0),  # elsewhere
         ((-10, -10, 20, -10, 20, 20, -10, 20), 1 / 9),  # all round
+        ((5, 0, 15, 5, 5, 10, -5, 5), 75 / 125),  # a diamond that sticks out left and right
+        ((0, 5, 5, -5, 10, 5, 5, 15), 75 / 125),  # and above and below
     ],
 )
 def test_polygons_of_any_kind(quadrangle, expected):
@@ -240,11 +247,11 @@ def clipped_area(polygon, low, high):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.tuples(coordinate, coordinate, st.floats(1, 100), st.floats(1, 100)),
-    st.tuples(coordinate, coordinate, st.floats(1, 100), st.floats(1, 100), st.floats(0, 6.3)),
+    st.tuples(near, near, st.floats(20, 100), st.floats(20, 100)),
+    st.tuples(near, near, st.floats(20, 100), st.floats(20, 100), st.floats(0, 6.3)),
 )
 def test_rotated_boxes_by_cutting(a, rotated):
-    """Against another algorithm, on what VOT2014's truths are."""
+    """Against another algorithm, on what VOT2014's truths are; most overlap."""
     x, y, w, h, angle = rotated
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     points = np.array([[-w, -h], [w, -h], [w, h], [-w, h]]) / 2 @ turn.T + [x, y]

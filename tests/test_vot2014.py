@@ -166,6 +166,14 @@ def test_frames_without_a_box_overlap_nothing():
     assert scores(vot2014.score("t", [labelled], {"v": [found]}))["accuracy"] == 0.75
 
 
+def test_no_box_does_not_overlap_an_object_of_one_pixel():
+    """Though pixels of nothing at the image's corner are by definition those of that one pixel."""
+    truth = np.array([[0, 0, 1, 1]] * 12, float)
+    codes = np.array([STARTED, *[TRACKED] * 11], np.uint8)
+    found = Trajectory(np.full((12, 4), np.nan), codes, np.zeros(12), WIDTH, HEIGHT)
+    assert scores(vot2014.score("t", [video("v", truth)], {"v": [found]}))["accuracy"] == 0
+
+
 def test_only_labelled_frames_count():
     labelled = video("v", dict.fromkeys((3, 14, 20), STILL[0]), 25)
     found = trajectory([*[SKIPPED] * 3, STARTED, *[TRACKED] * 21], 0.5)
@@ -253,6 +261,15 @@ def test_attributes_in_vot2014s_order():
     result = vot2014.score("t", [one, other], {"v": found, "w": found})
     assert list(result.attributes) == ["camera_motion", "occlusion", "zoom", "empty"]
     assert result.attributes["empty"]["frames"] == 30  # those of the video without attributes
+
+
+def test_frames_without_attribute_are_found_not_read():
+    """What a data set calls empty may be anything."""
+    one, _ = still(30, tags={"empty": frozenset(range(30)), "occlusion": frozenset(range(12))})
+    found = {"v": [trajectory([STARTED, *[TRACKED] * 29], 1.0)]}
+    result = vot2014.score("t", [one], found)
+    frames = {name: figures["frames"] for name, figures in result.attributes.items()}
+    assert frames == {"occlusion": 12, "empty": 18}
 
 
 def test_intervals():
