@@ -6,7 +6,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from goturn.evaluation.report.looks import Look, number, ordered, rate, score, title_of
+from goturn.evaluation.report.looks import (
+    Look,
+    less_is_better,
+    number,
+    ordered,
+    rate,
+    score,
+    title_of,
+)
 from goturn.evaluation.results import Evaluation, TrackerResult
 
 
@@ -71,7 +79,7 @@ def error_name(evaluation: Evaluation) -> tuple[str, Callable[[TrackerResult], f
     if not names:
         return None
     name = OVERALL_ERROR if OVERALL_ERROR in names else names[0]
-    if name in evaluation.better_low:
+    if less_is_better(evaluation, name):
         return name, lambda tracker: score(tracker, name)
     return f"1 - {name}", lambda tracker: 1 - score(tracker, name)
 
@@ -193,7 +201,7 @@ def _attributes(evaluation: Evaluation, look: Looks) -> Chart | None:
     if not series:
         return None
     top = max(value for each in series for value in each.y if math.isfinite(value))
-    low = name == OVERALL_ERROR or name in evaluation.better_low
+    low = name == OVERALL_ERROR or less_is_better(evaluation, name)
     return Chart(
         "bars",
         "attributes",

@@ -19,12 +19,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from goturn.box import MAX_COORDINATE
+from goturn.box import MAX_COORDINATE, Box
 from goturn.data.model import Video
 from goturn.evaluation import got10k, otb
 from goturn.evaluation.report.looks import keys_of, safe_names
@@ -77,7 +78,8 @@ def _write(folder: Path, evaluation: Evaluation, base: int) -> list[Path]:
             runs = tracker.trajectories.get(video.name, ())
             if runs:
                 name = videos[video.name]
-                paths, parts[name] = one_video(place, name, video, runs, base)
+                moved = [_moved_run(run, base) for run in runs]
+                paths, parts[name] = one_video(place, name, _moved_video(video, base), moved)
                 written += paths
         performance[trackers[tracker.name]] = {
             "overall": summary(list(parts.values())) if parts else {},
@@ -100,12 +102,23 @@ class _Part:
         self.times = times
 
 
+def _moved_run(run: Trajectory, base: int) -> Trajectory:
+    """``run`` in coordinates whose first pixel is ``base``."""
+    return replace(run, boxes=np.asarray(run.boxes, np.float64) + np.array([base, base, 0, 0]))
+
+
+def _moved_video(video: Video, base: int) -> Video:
+    """The truth likewise: what got10k bounds by the image are boxes as they are in the file."""
+    boxes = {k: Box(x + base, y + base, w, h) for k, (x, y, w, h) in video.boxes.items()}
+    return replace(video, boxes=boxes, corners={})
+
+
 def _otb_video(
-    place: Path, name: str, video: Video, runs: Sequence[Trajectory], base: int
+    place: Path, name: str, video: Video, runs: Sequence[Trajectory]
 ) -> tuple[list[Path], _Part]:
     run = runs[0]
     boxes, times = place / f"{name}.txt", place / "times" / f"{name}_time.txt"
-    _save({boxes: _box_lines(run, base, "nan,nan,nan,nan"), times: _time_lines(runs[:1])})
+    _save({boxes: _box_lines(run, "nan,nan,nan,nan"), times: _time_lines(runs[:1])})
     score = otb.score_video(video, [run], "exact")
     seconds = _written_times(runs[:1])
     figures = {
@@ -135,12 +148,12 @@ def _otb_overall(parts: Sequence[_Part]) -> dict[str, Any]:
 
 
 def _got10k_video(
-    place: Path, name: str, video: Video, runs: Sequence[Trajectory], base: int
+    place: Path, name: str, video: Video, runs: Sequence[Trajectory]
 ) -> tuple[list[Path], _Part]:
     here = place / name
     # A box of no size, not NaN, of which got10k's average would become NaN.
     texts = {
-        here / f"{name}_{number:03d}.txt": _box_lines(run, base, "0.000,0.000,0.000,0.000")
+        here / f"{name}_{number:03d}.txt": _box_lines(run, "0.000,0.000,0.000,0.000")
         for number, run in enumerate(runs, start=1)
     }
     texts[here / f"{name}_time.txt"] = _time_lines(runs)
@@ -185,11 +198,11 @@ def _written_times(runs: Sequence[Trajectory]) -> np.ndarray:
     return np.array([float(f"{second:.8f}") for second in np.nan_to_num(seconds)])
 
 
-def _box_lines(run: Trajectory, base: int, none: str) -> str:
+def _box_lines(run: Trajectory, none: str) -> str:
     lines = []
     for x, y, w, h in np.asarray(run.boxes, np.float64):
         there = all(abs(value) <= MAX_COORDINATE for value in (x, y, w, h))
-        lines.append(f"{x + base:.3f},{y + base:.3f},{w:.3f},{h:.3f}" if there else none)
+        lines.append(f"{x:.3f},{y:.3f},{w:.3f},{h:.3f}" if there else none)
     return "\n".join([*lines, ""])
 
 

@@ -81,13 +81,22 @@ def ordered(evaluation: Evaluation, by: str | None = None) -> list[TrackerResult
     if not names:
         return list(evaluation.trackers)
     name = names[0] if by is None else by
-    sign = 1 if name in evaluation.better_low else -1
+    sign = 1 if less_is_better(evaluation, name) else -1
 
     def key(tracker: TrackerResult) -> tuple[bool, float]:
         value = score(tracker, name)
         return math.isnan(value), 0.0 if math.isnan(value) else sign * value
 
     return sorted(evaluation.trackers, key=key)
+
+
+#: Figures of videos of which less is better, in protocols all of whose scores are better high.
+_LOW_FIGURES = frozenset({"centre error"})
+
+
+def less_is_better(evaluation: Evaluation, name: str) -> bool:
+    """Of a score, or of a figure of videos or attributes."""
+    return name in evaluation.better_low or name in _LOW_FIGURES
 
 
 #: Figures that say how much there was, not how well it went.

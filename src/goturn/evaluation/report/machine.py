@@ -40,6 +40,7 @@ from pathlib import Path
 from typing import Any
 
 import goturn
+from goturn.evaluation.report.looks import less_is_better
 from goturn.evaluation.results import Evaluation, TrackerResult
 from goturn.weights.atomic import replacing
 
@@ -163,7 +164,7 @@ def _whose(evaluation: Evaluation) -> tuple[str, str, str]:
 
 
 def _better(evaluation: Evaluation, name: str) -> str:
-    return "low" if name in evaluation.better_low else "high"
+    return "low" if less_is_better(evaluation, name) else "high"
 
 
 def _write_rows(path: Path, rows: Iterable[Sequence[object]]) -> Path:

@@ -41,5 +41,5 @@ for (const section of document.querySelectorAll("section.videos")) {
   });
   section.addEventListener("toggle", name, true);
   name();
-  section.querySelector("p").after(button);
+  section.querySelector(".legend").after(button);
 }

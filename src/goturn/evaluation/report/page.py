@@ -21,7 +21,7 @@ from goturn.data.loader import Progress, silent
 from goturn.evaluation.report.charts import Chart, charts_of
 from goturn.evaluation.report.glossary import meanings
 from goturn.evaluation.report.looks import Look, keys_of, looks, title_of
-from goturn.evaluation.report.page_frames import mark_styles, mark_symbols
+from goturn.evaluation.report.page_frames import mark_styles, mark_symbols, marks_legend
 from goturn.evaluation.report.page_tables import (
     attribute_tables,
     bars,
@@ -80,7 +80,7 @@ def _page(evaluations: Sequence[Evaluation], read: Read, progress: Progress) -> 
         evaluation = evaluations[index]
         yield f'<section class=videos id="{keys[index]}-videos">'
         yield f"<h2>Videos: {escape(_run_title(evaluation))}</h2>"
-        yield f"<p>{EXPLANATION}</p>\n"
+        yield f"<p>{EXPLANATION}</p>\n{marks_legend(evaluation, look)}\n"
         for video in progress(evaluation.videos, "pictures"):
             yield video_part(video, evaluation, look, read, room=room, is_open=parts <= OPEN)
         yield "</section>\n"

@@ -11,7 +11,7 @@ import numpy as np
 from goturn.data.model import Video
 from goturn.evaluation.report.looks import Look, number
 from goturn.evaluation.report.shots import Picture, Shot
-from goturn.evaluation.results import SKIPPED, STARTED, Trajectory
+from goturn.evaluation.results import SKIPPED, STARTED, Evaluation, Trajectory
 
 #: Said in place of an overlap.
 _STATES = {SKIPPED: "not running", STARTED: "start"}
@@ -62,6 +62,13 @@ def mark_symbols(look: Mapping[str, Look]) -> str:
 def mark(short: str) -> str:
     """A tracker's mark, a piece of its line."""
     return f'<svg class=swatch aria-hidden="true"><use href="#{short}"/></svg>'
+
+
+def marks_legend(evaluation: Evaluation, look: Mapping[str, Look]) -> str:
+    """The trackers' marks and names."""
+    short = mark_names(look)
+    items = (f"<li>{mark(short[t.name])}{escape(t.name)}</li>" for t in evaluation.trackers)
+    return f"<ul class=legend>{''.join(items)}</ul>"
 
 
 def frame_figure(shown: Shown, shot: Shot, picture: Picture) -> str:

@@ -17,6 +17,7 @@ from goturn.evaluation.report.looks import (
     decimals,
     figure_names,
     interval_text,
+    less_is_better,
     number,
     ordered,
     rate,
@@ -42,13 +43,13 @@ def score_table(evaluation: Evaluation, look: Looks) -> str:
     """Trackers as rows, the best first; each score with its interval, and frames per second."""
     trackers, names = ordered(evaluation), score_names(evaluation)
     heads = ["<th scope=col>tracker</th>"]
-    heads += [_head(name, name in evaluation.better_low) for name in names]
+    heads += [_head(name, less_is_better(evaluation, name)) for name in names]
     heads += [
         "<th scope=col data-kind=number>fps<br>mean of 1/t</th>",
         "<th scope=col data-kind=number>fps<br>frames / time</th>",
     ]
     columns = {name: {t.name: score(t, name) for t in trackers} for name in names}
-    tops = {name: best(columns[name], low=name in evaluation.better_low) for name in names}
+    tops = {name: best(columns[name], low=less_is_better(evaluation, name)) for name in names}
     rows = []
     for tracker in trackers:
         cells = [f"<th scope=row>{name_of(tracker.name, look)}</th>"]
@@ -100,7 +101,7 @@ def _heat_tables(
     names = figure_names(figures for row in rows.values() for figures in row.values())
     tables = []
     for index, name in enumerate(names):
-        low = name in evaluation.better_low
+        low = less_is_better(evaluation, name)
         values = {
             row: {tracker: figures.get(name, math.nan) for tracker, figures in trackers.items()}
             for row, trackers in rows.items()

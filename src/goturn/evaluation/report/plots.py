@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from goturn.evaluation.report.charts import Chart, charts_of, decades, finite_points, tick_text
-from goturn.evaluation.report.looks import Look, keys_of
+from goturn.evaluation.report.looks import Look, keys_of, spaced
 from goturn.evaluation.results import Evaluation
 from goturn.weights.atomic import replacing
 
@@ -21,8 +21,8 @@ MISSING = (
 #: Inches, and pixels an inch: 1200 pixels wide, and readable at half of that.
 _WIDTH, _HEIGHT, _DPI = 8.0, 5.2, 150
 
-#: A legend of more entries has two columns, and its own space.
-_INSIDE = 6
+#: A legend of more entries has a place of its own below, of so many inches a row.
+_INSIDE, _ROW = 6, 0.27
 
 _HATCHES = ("", "//", "..", "xx", "\\\\", "--", "oo")
 
@@ -80,8 +80,9 @@ def _draw(chart: Chart) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    many = len(chart.series) > _INSIDE
-    extra = 0.27 * math.ceil(len(chart.series) / 2) if many else 0.0
+    # Points lie anywhere, so their legend hides none only where it is outside.
+    outside = chart.kind == "points" or len(chart.series) > _INSIDE
+    extra = _ROW * math.ceil(len(chart.series) / 2) if outside else 0.0
     figure: Any = Figure(figsize=(_WIDTH, _HEIGHT + extra), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes: Any = figure.add_subplot()
@@ -90,46 +91,47 @@ def _draw(chart: Chart) -> Any:
     axes.set_ylabel(chart.y_label)
     axes.set_xlim(chart.x_range)
     axes.set_ylim(chart.y_range)
-    {"lines": _lines, "points": _points, "bars": _bars}[chart.kind](axes, chart)
+    drawn = {"lines": _lines, "points": _points, "bars": _bars}[chart.kind](axes, chart)
+    # matplotlib leaves entries out whose text begins with an underscore.
+    labels = [f" {s.label}" if s.label.startswith("_") else s.label for s in chart.series]
     title = chart.legend or None
-    if many:
-        figure.legend(loc="outside lower center", ncols=2, title=title)
+    if outside:
+        figure.legend(drawn, labels, loc="outside lower center", ncols=2, title=title)
     else:
-        axes.legend(loc="best", title=title)
+        axes.legend(drawn, labels, loc="best", title=title)
     return figure
 
 
-def _lines(axes: Any, chart: Chart) -> None:
-    for series in reversed(chart.series):  # the best last, on top
+def _lines(axes: Any, chart: Chart) -> list[Any]:
+    drawn = []
+    for place, series in enumerate(chart.series):
         points = finite_points(series)
-        axes.plot(
+        drawn += axes.plot(
             [x for x, _ in points],
             [y for _, y in points],
             color=series.look.colour,
             linestyle=(0, series.look.dashes) if series.look.dashes else "-",
             linewidth=2.4,
-            zorder=3,
+            zorder=3 - place / len(chart.series),  # the best on top
         )
-    # Entries in the order of the series, which is not that of drawing.
-    lines = list(reversed(axes.lines))
-    _order_legend(axes, lines, chart)
+    return drawn
 
 
-def _points(axes: Any, chart: Chart) -> None:
-    drawn = []
+def _points(axes: Any, chart: Chart) -> list[Any]:
     if chart.log_x:
         axes.set_xscale("log")
         values = decades(*chart.x_range)
         axes.set_xticks(values, labels=[tick_text(value) for value in values])
         axes.minorticks_off()
+    drawn = []
     for series in chart.series:
-        (x, y) = finite_points(series)[0]
+        x, y = finite_points(series)[0]
         marker = {"marker": series.look.marker, "markersize": 11, "linestyle": "none"}
         drawn += axes.plot([x], [y], color=series.look.colour, clip_on=False, zorder=3, **marker)
-    _order_legend(axes, drawn, chart)
+    return drawn
 
 
-def _bars(axes: Any, chart: Chart) -> None:
+def _bars(axes: Any, chart: Chart) -> list[Any]:
     count = len(chart.series)
     width = 0.8 / count
     drawn = []
@@ -137,32 +139,11 @@ def _bars(axes: Any, chart: Chart) -> None:
         offset = 0.5 + (index - (count - 1) / 2) * width
         places = [group + offset for group in range(len(chart.groups))]
         heights = [y if math.isfinite(y) else 0.0 for y in series.y]
+        style = {"color": series.look.colour, "edgecolor": "white"}
         hatch = _HATCHES[index % len(_HATCHES)]
-        drawn.append(
-            axes.bar(
-                places,
-                heights,
-                width * 0.94,
-                color=series.look.colour,
-                hatch=hatch,
-                edgecolor="white",
-            )
-        )
-    names = [_broken(name) for name in chart.groups]
+        drawn.append(axes.bar(places, heights, width * 0.94, hatch=hatch, **style))
+    names = [spaced(name).replace(" ", "\n", 1) for name in chart.groups]
     axes.set_xticks([group + 0.5 for group in range(len(names))], labels=names)
     axes.tick_params(axis="x", length=0)
     axes.grid(visible=False, axis="x")
-    _order_legend(axes, drawn, chart)
-
-
-def _order_legend(axes: Any, drawn: Sequence[Any], chart: Chart) -> None:
-    """Names for the legend, which takes those whose label begins with an underscore as having none."""
-    for artist, series in zip(drawn, chart.series, strict=True):
-        artist.set_label(series.label if not series.label.startswith("_") else f" {series.label}")
-    # Legends list artists in the order of drawing: for lines that is the reverse.
-    axes.legend_order = drawn
-
-
-def _broken(name: str) -> str:
-    """An attribute's name on two lines where it is of two words."""
-    return name.replace("_", " ").replace(" ", "\n", 1)
+    return drawn

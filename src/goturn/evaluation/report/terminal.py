@@ -11,6 +11,7 @@ from goturn.evaluation.report.looks import (
     best,
     decimals,
     interval_text,
+    less_is_better,
     number,
     ordered,
     printable,
@@ -85,7 +86,7 @@ def _key(evaluation: Evaluation, trackers: Sequence[TrackerResult]) -> str:
     ]
     if len(trackers) > 1:
         parts.append("* the best.")
-    low = [name for name in score_names(evaluation) if name in evaluation.better_low]
+    low = [name for name in score_names(evaluation) if less_is_better(evaluation, name)]
     if low:
         parts.append(f"Less is better: {', '.join(low)}.")
     return printable(" ".join(parts))
@@ -93,7 +94,7 @@ def _key(evaluation: Evaluation, trackers: Sequence[TrackerResult]) -> str:
 
 def _score_column(evaluation: Evaluation, trackers: Sequence[TrackerResult], name: str) -> _Column:
     values = {tracker.name: score(tracker, name) for tracker in trackers}
-    top = best(values, low=name in evaluation.better_low)
+    top = best(values, low=less_is_better(evaluation, name))
     places = decimals(values.values())
     cells = []
     for tracker in trackers:
