@@ -27,7 +27,7 @@ SIZE = (160, 120)
 HOSTILE = (
     "<script>alert(1)</script>",
     "../../etc/passwd",
-    'a"b\' onmouseover=x &amp;',
+    "a\"b' onmouseover=x &amp;",
     "\x1b[31mred\nline",
     "$\\frac{1}$ _x",
     "_under",

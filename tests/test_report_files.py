@@ -216,7 +216,9 @@ def test_got10k_reads_our_files_and_finds_the_same(tmp_path, monkeypatch, base):
     videos = [video("one", 30), video("two", 50)]
     runs = {
         "ours": {
-            v.name: [trajectory(v, 4.0123456 + k, lost=25, seconds=0.01 / (k + 1)) for k in range(2)]
+            v.name: [
+                trajectory(v, 4.0123456 + k, lost=25, seconds=0.01 / (k + 1)) for k in range(2)
+            ]
             for v in videos
         },
         "blind": {v.name: [trajectory(v, 700)] for v in videos},

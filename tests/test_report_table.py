@@ -105,7 +105,13 @@ def test_best():
 
 def test_numbers():
     assert [decimals([v]) for v in (0.5, 1, 1.5, 99, 100, math.nan)] == [3, 3, 2, 2, 1, 3]
-    assert [rate(v) for v in (1234.5, 12.34, 1.234, 0, math.nan)] == ["1,234", "12.3", "1.23", "-", "-"]
+    assert [rate(v) for v in (1234.5, 12.34, 1.234, 0, math.nan)] == [
+        "1,234",
+        "12.3",
+        "1.23",
+        "-",
+        "-",
+    ]
 
 
 def test_looks_differ():
@@ -126,7 +132,15 @@ def test_safe_names_are_file_names_and_differ(names):
 
 def test_usual_names_stay():
     names = ["GOT-10k_Val_000001", "Jogging.1", "cv2:KCF", "cv2-KCF", "CV2-kcf", "..", ""]
-    expected = ["GOT-10k_Val_000001", "Jogging.1", "cv2-KCF", "cv2-KCF-2", "CV2-kcf-3", "_..", "unnamed"]
+    expected = [
+        "GOT-10k_Val_000001",
+        "Jogging.1",
+        "cv2-KCF",
+        "cv2-KCF-2",
+        "CV2-kcf-3",
+        "_..",
+        "unnamed",
+    ]
     assert list(safe_names(names).values()) == expected
 
 

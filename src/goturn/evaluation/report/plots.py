@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from goturn.evaluation.report.charts import Chart, charts_of, decades, finite_points, tick_text
-from goturn.evaluation.report.looks import Look, keys_of, spaced
+from goturn.evaluation.report.looks import Look, keys_of, printable, spaced
 from goturn.evaluation.results import Evaluation
 from goturn.weights.atomic import replacing
 
@@ -69,7 +70,9 @@ def write_plots(
             for chart in charts_of(evaluation, look):
                 folder.mkdir(parents=True, exist_ok=True)
                 path = folder / f"{key}-{chart.key}.png"
-                with replacing(path) as temporary:
+                with replacing(path) as temporary, warnings.catch_warnings():
+                    # A letter that the font lacks is drawn as a box; nothing can be done about it.
+                    warnings.filterwarnings("ignore", message="Glyph .* missing from")
                     _draw(chart).savefig(temporary, format="png")
                 written.append(path)
     return written
@@ -93,7 +96,8 @@ def _draw(chart: Chart) -> Any:
     axes.set_ylim(chart.y_range)
     drawn = {"lines": _lines, "points": _points, "bars": _bars}[chart.kind](axes, chart)
     # matplotlib leaves entries out whose text begins with an underscore.
-    labels = [f" {s.label}" if s.label.startswith("_") else s.label for s in chart.series]
+    labels = [printable(s.label) for s in chart.series]
+    labels = [f" {label}" if label.startswith("_") else label for label in labels]
     title = chart.legend or None
     if outside:
         figure.legend(drawn, labels, loc="outside lower center", ncols=2, title=title)
@@ -142,7 +146,7 @@ def _bars(axes: Any, chart: Chart) -> list[Any]:
         style = {"color": series.look.colour, "edgecolor": "white"}
         hatch = _HATCHES[index % len(_HATCHES)]
         drawn.append(axes.bar(places, heights, width * 0.94, hatch=hatch, **style))
-    names = [spaced(name).replace(" ", "\n", 1) for name in chart.groups]
+    names = [printable(spaced(name)).replace(" ", "\n", 1) for name in chart.groups]
     axes.set_xticks([group + 0.5 for group in range(len(names))], labels=names)
     axes.tick_params(axis="x", length=0)
     axes.grid(visible=False, axis="x")
