@@ -12,7 +12,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from report_cases import HOSTILE, evaluation, gone, nothing, read, trajectory, video
 
 import goturn
 from goturn.evaluation.protocols import PROTOCOLS
@@ -20,6 +19,7 @@ from goturn.evaluation.report import write_reports
 from goturn.evaluation.report.got10k_files import write_got10k
 from goturn.evaluation.report.machine import document, write_csv, write_json
 from goturn.evaluation.results import Curve, Interval, Speed, TrackerResult
+from report_cases import HOSTILE, evaluation, gone, nothing, read, trajectory, video
 
 #: What ``report.json`` has at each place: types, or what lists and dictionaries by name have in them.
 NUMBER = (int, float, type(None))
@@ -161,7 +161,8 @@ def test_otb_files(tmp_path):
     assert times[4:6] == ["0.01000000", "0.00000000"]
     performance = json.loads(written[2].read_text())["a"]
     assert set(performance["overall"]) == {
-        "success_curve", "precision_curve", "success_score", "precision_score", "success_rate", "speed_fps"
+        "success_curve", "precision_curve", "success_score", "precision_score", "success_rate",
+        "speed_fps",
     }  # fmt: skip
     assert performance["overall"]["speed_fps"] == pytest.approx(100)
     assert performance["overall"]["precision_score"] == pytest.approx(11 / 12)
@@ -211,7 +212,7 @@ def test_a_second_evaluation_by_the_same_protocol_has_a_folder_of_its_own(tmp_pa
 def test_got10k_reads_our_files_and_finds_the_same(tmp_path, monkeypatch, base):
     monkeypatch.setenv("MPLBACKEND", "Agg")
     pytest.importorskip("got10k", reason="got10k is not installed; pip install got10k==0.1.3 six")
-    from got10k.experiments import ExperimentGOT10k, ExperimentOTB  # noqa: PLC0415
+    from got10k.experiments import ExperimentGOT10k, ExperimentOTB
 
     videos = [video("one", 30), video("two", 50)]
     runs = {
@@ -239,7 +240,7 @@ def test_got10k_reads_our_files_and_finds_the_same(tmp_path, monkeypatch, base):
 
         def __getitem__(self, index):
             v = videos[self.seq_names.index(index) if isinstance(index, str) else index]
-            truth = np.array(list(v.boxes.values())) + (base, base, 0, 0)
+            truth = np.array(list(v.boxes.values())) + np.array([base, base, 0, 0])
             meta = {"cover": np.ones(len(truth)), "resolution": str((160, 120))}
             return (v.frames, truth, meta) if self.return_meta else (v.frames, truth)
 

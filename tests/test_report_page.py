@@ -11,7 +11,6 @@ from html.parser import HTMLParser
 import cv2
 import numpy as np
 import pytest
-from report_cases import HOSTILE, SIZE, evaluation, gone, nothing, read, tracker, trajectory, video
 
 from goturn.box import Box
 from goturn.data.model import DataError
@@ -20,6 +19,7 @@ from goturn.evaluation.report.looks import looks
 from goturn.evaluation.report.page import write_page
 from goturn.evaluation.report.svg import chart_svg
 from goturn.evaluation.results import Evaluation
+from report_cases import HOSTILE, SIZE, evaluation, gone, nothing, read, tracker, trajectory, video
 
 VOID = {"meta", "br", "img"}
 

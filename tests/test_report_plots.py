@@ -6,11 +6,11 @@ import sys
 
 import cv2
 import pytest
-from report_cases import HOSTILE, evaluation, nothing, video
 
 from goturn.evaluation.report.looks import looks
 from goturn.evaluation.report.plots import write_plots
 from goturn.evaluation.results import Evaluation
+from report_cases import HOSTILE, evaluation, nothing, video
 
 
 def plot(folder, evaluations):
@@ -26,16 +26,17 @@ def test_without_matplotlib_nothing_is_written(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("protocol", "keys"),
     [
-        ("otb", ["success", "precision", "error-speed"]),
+        ("got10k", ["success", "error-speed"]),
         ("vot2014", ["accuracy-robustness", "error-speed", "attributes"]),
     ],
 )
 def test_plots(tmp_path, protocol, keys):
     """Names as hostile as they come; pictures that have something in them."""
     pytest.importorskip("matplotlib")
-    each = evaluation(protocol, HOSTILE[:5], attributes=("camera_motion", "_empty"))
+    attributes = ("camera_motion", "_empty") if protocol == "vot2014" else ()
+    each = evaluation(protocol, HOSTILE[:5], attributes=attributes)
     paths = plot(tmp_path / "plots", [each])
-    stem = "otb" if protocol == "otb" else "vot2014-baseline"
+    stem = protocol if protocol == "got10k" else "vot2014-baseline"
     assert [path.name for path in paths] == [f"{stem}-{key}.png" for key in keys]
     assert sorted(paths) == sorted((tmp_path / "plots").iterdir())
     for path in paths:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_cases import evaluation, trajectory, video
 
 from goturn.box import Box
 from goturn.evaluation.report.frame_overlaps import frame_overlaps
@@ -24,6 +23,7 @@ from goturn.evaluation.report.shots import (
     take_pictures,
 )
 from goturn.evaluation.report.svg import SPARK, sparkline
+from report_cases import evaluation, trajectory, video
 
 
 def chosen(v, **runs):

@@ -9,7 +9,6 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_cases import HOSTILE, evaluation, nothing, tracker, video
 
 from goturn.evaluation.report import table
 from goturn.evaluation.report.charts import decades, ticks
@@ -23,6 +22,7 @@ from goturn.evaluation.report.looks import (
     safe_names,
 )
 from goturn.evaluation.results import Evaluation, Interval
+from report_cases import HOSTILE, evaluation, nothing, tracker, video
 
 
 def columns(text):
