@@ -120,7 +120,10 @@ def _first_figures(shown: Shown, evaluation: Evaluation) -> str:
         return ""
     values = {name: own[first] for name, own in figures.items() if first in own}
     places = min(2, decimals(values.values()))
-    texts = (f"{mark(shown.names[n])}{number(v, places)}" for n, v in values.items())
+    texts = (
+        f"<span class=of>{mark(shown.names[name])}{number(value, places)}</span>"
+        for name, value in values.items()
+    )
     return f"; {escape(first)}: {' '.join(texts)}"
 
 
