@@ -303,6 +303,8 @@ def test_inis_that_are_refused(tmp_path, weights, capsys):
     assert "is not a trackers.ini that can be read" in capsys.readouterr().err
     assert path.read_text() == "not an ini"
     assert adapter.main(["--weights", str(path), "--write-ini", "-"]) == 1
+    assert adapter.main(["--weights", weights, "--write-ini", "-", "--device", "tpu"]) == 1
+    assert "device must be one of auto, cpu, cuda, cuda:N" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         adapter.main(["--weights", weights, "--write-ini", "-", "--name", "a b"])
     assert "'a b' is not a name of letters, digits, - and _ alone" in capsys.readouterr().err

@@ -31,8 +31,7 @@ import numpy as np
 from goturn import __version__
 from goturn.adapters.trackers_ini import PROTOCOLS, check_identifier, section, write_section
 from goturn.box import Box
-from goturn.commands.values import device_argument
-from goturn.ops import PRECISIONS
+from goturn.ops import PRECISIONS, device_kind
 from goturn.tracker import MultiTracker, WeightsLike
 from goturn.video import read_image
 
@@ -180,6 +179,7 @@ def _write_ini(args: argparse.Namespace) -> int:
     from goturn.weights import load
 
     load(args.weights)  # to fail here rather than in every run
+    device_kind(args.device)
     text = section(
         args.name,
         weights=args.weights,
@@ -199,7 +199,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", metavar="FILE", required=True, help="in any format")
     parser.add_argument(
         "--device",
-        type=device_argument,
         default="auto",
         help="auto, cpu, cuda, cuda:N or reference",
     )
