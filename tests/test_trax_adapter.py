@@ -278,6 +278,7 @@ def test_the_ini_for_the_toolkits_python(weights):
     assert config["G"]["paths"] == str(SOURCE_FOLDER)
     command = config["G"]["command"]
     compile(command, "command", "exec")
+    assert "--weights" not in section("G", weights=None)
     assert weights in command.replace("\\'", "'")
 
 
