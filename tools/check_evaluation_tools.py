@@ -42,8 +42,8 @@ from evaluation_layouts import (
     OTB_VERSION,
     recorded_videos,
     rendered_videos,
-    shifted,
     small_weights,
+    upright,
     write_got10k,
     write_otb,
     write_vot,
@@ -205,13 +205,13 @@ def trajectory_of(rows: np.ndarray, like: Trajectory) -> Trajectory:
 
 def check_got10k(case: Case, tools: Environment, folder: Path, report: Report) -> None:
     """Both experiments on the videos of a case, by their upright boxes."""
-    upright = [Video(v.name, v.frames, v.boxes, ignored=v.ignored) for v in case.videos]
+    plain = Case(case.name, [upright(video) for video in case.videos], case.weights)
     names = json.loads(tools.run("python", INSIDE, "otb-names").splitlines()[-1])
-    write_otb(folder / "otb", upright, names)
-    write_got10k(folder / "got10k", upright)
+    write_otb(folder / "otb", plain.videos, names)
+    write_got10k(folder / "got10k", plain.videos)
     tools.run("python", INSIDE, "got10k", folder, case.weights)
 
-    own = our_run(Case(case.name, upright, case.weights), ONE_PASS)
+    own = our_run(plain, ONE_PASS)
     results = folder / "results"
     for kind, first, path, load_report in (
         ("otb", 1, "OTB{0}/{1}/{2}.txt", otb_figures),
@@ -229,7 +229,7 @@ def check_got10k(case: Case, tools: Environment, folder: Path, report: Report) -
             f"{apart:.1e} pixels apart",
         )
         trajectories = {name: [trajectory_of(kept[name], own[name])] for name in NAMES}
-        videos = [shifted(video, first) for video in upright]
+        videos = [upright(video, by=first) for video in plain.videos]
         ours = PROTOCOLS[kind].score(TRACKER, videos, trajectories)
         label = f"OTB{OTB_VERSION}" if kind == "otb" else "GOT-10k"
         written = folder / "reports" / label / TRACKER / "performance.json"

@@ -113,7 +113,7 @@ def write_otb(root: Path, videos: Sequence[Video], all_names: Sequence[str]) -> 
         (root / name).mkdir(parents=True, exist_ok=True)
     for video in videos:
         _link_frames(video, root / video.name / "img", "{:04d}.jpg")
-        _write_boxes(root / video.name / "groundtruth_rect.txt", shifted(video, 1))
+        _write_boxes(root / video.name / "groundtruth_rect.txt", upright(video, by=1))
 
 
 def write_got10k(root: Path, videos: Sequence[Video]) -> None:
@@ -124,7 +124,7 @@ def write_got10k(root: Path, videos: Sequence[Video]) -> None:
     for video in videos:
         folder = root / video.name
         _link_frames(video, folder, "{:08d}.jpg")
-        _write_boxes(folder / "groundtruth.txt", video)
+        _write_boxes(folder / "groundtruth.txt", upright(video))
         width, height = frame_size(video)
         (folder / "meta_info.ini").write_text(f"[METAINFO]\nresolution: ({width}, {height})\n")
         flags = ["0\n" if number in video.ignored else "8\n" for number in video.boxes]
@@ -148,8 +148,8 @@ def write_vot(root: Path, videos: Sequence[Video]) -> None:
         )
 
 
-def shifted(video: Video, by: float) -> Video:
-    """The video with coordinates that begin ``by`` higher."""
+def upright(video: Video, by: float = 0.0) -> Video:
+    """The video without its quadrangles, with coordinates that begin ``by`` higher."""
     boxes = {
         number: box._replace(x=box.x + by, y=box.y + by) for number, box in video.boxes.items()
     }
