@@ -26,7 +26,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +36,7 @@ from typing import Any
 import numpy as np
 
 import goturn
+from evaluation_environment import PINS, Broken, Environment, make_environment
 from evaluation_layouts import (
     NAMES,
     OTB_VERSION,
@@ -54,15 +54,6 @@ from goturn.evaluation.protocols import PROTOCOLS
 from goturn.evaluation.results import STARTED, TRACKED, TrackerResult, Trajectory
 from goturn.video import read_image
 
-#: What goturn itself needs there.
-OWN = ("numpy", "opencv-python", "h5py", "tqdm", "tomli; python_version < '3.11'")
-
-#: Pins by tool.  got10k needs six and does not say so.
-PINS = {
-    "got10k": ("got10k==0.1.3", "six", *OWN),
-    "vot": ("vot-toolkit==0.7.4", "attributee==0.1.9", "vot-trax==4.0.2", *OWN),
-}
-
 #: Recorded videos to take, by name.
 RECORDED = ("otb-crossing", "otb-girl")
 
@@ -75,77 +66,6 @@ GOT10K_BOXES = 0.5e-3 + 1e-9
 TRAX_BOXES = 0.5e-4 + 1024 * 2.0**-24
 
 INSIDE = Path(__file__).with_name("evaluation_tools_inside.py")
-
-
-class Broken(Exception):
-    """A tool ended with an error; the message is what it said last."""
-
-
-@dataclass
-class Environment:
-    """A virtual environment, and goturn for it."""
-
-    folder: Path
-    package: Path
-    """A folder with goturn and nothing else, for PYTHONPATH."""
-
-    def run(self, *command: object) -> str:
-        """Runs a program of the environment; gives what it printed.
-
-        Raises:
-            Broken: it ended with an error.
-        """
-        program, *arguments = map(str, command)
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(self.package),
-            "MPLBACKEND": "Agg",
-            "PYTHONWARNINGS": "ignore",
-        }
-        ran = subprocess.run(
-            [self.folder / "bin" / program, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=environment,
-            check=False,
-        )
-        if ran.returncode != 0:
-            raise Broken(
-                f"{program} {arguments[0]} ended with {ran.returncode}:\n{ran.stdout[-2000:]}"
-            )
-        return ran.stdout
-
-    def install(self, packages: Sequence[str]) -> str | None:
-        """Installs packages; gives the reason if they cannot be."""
-        if not (self.folder / "bin" / "python").exists():
-            subprocess.run([sys.executable, "-m", "venv", self.folder], check=True)
-        try:
-            self.run(
-                "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages
-            )
-        except Broken as error:
-            return str(error).rstrip().splitlines()[-1]
-        return None
-
-
-def make_environment(folder: Path) -> Environment:
-    """An environment in ``folder``, which may have been made before, with this goturn."""
-    package = folder / "only-goturn" / "goturn"
-    package.mkdir(parents=True, exist_ok=True)
-    sources = [*Path(goturn.__file__).parent.iterdir()]
-    try:
-        from goturn import _cpu
-
-        sources.append(Path(_cpu.__file__))  # elsewhere, where goturn is installed for editing
-    except ImportError:
-        pass
-    for source in sources:
-        link = package / source.name
-        if source.name != "__pycache__":
-            link.unlink(missing_ok=True)
-            link.symlink_to(source)
-    return Environment(folder / "venv", package.parent)
 
 
 @dataclass
