@@ -34,7 +34,7 @@ def check_identifier(text: str) -> str:
 def section(
     name: str,
     *,
-    weights: str,
+    weights: str | None,
     device: str = "auto",
     precision: str = "fp32",
     protocol: str = "trax",
@@ -43,11 +43,11 @@ def section(
 
     Args:
         name: of the tracker, as :func:`check_identifier` takes it.
-        weights: file of the weights.
+        weights: file of the weights; None for what :class:`goturn.Tracker` takes without.
         device, precision: see :class:`goturn.Tracker`.
         protocol: one of ``PROTOCOLS``.
     """
-    arguments = ["--weights", str(Path(weights).resolve())]
+    arguments = [] if weights is None else ["--weights", str(Path(weights).resolve())]
     arguments += ["--device", device, "--precision", precision]
     lines = [f"[{name}]", f"label = {name}", f"protocol = {protocol}"]
     if protocol == "trax":

@@ -31,7 +31,6 @@ import numpy as np
 from goturn import __version__
 from goturn.adapters.trackers_ini import PROTOCOLS, check_identifier, section, write_section
 from goturn.box import Box
-from goturn.commands.values import device_argument
 from goturn.ops import PRECISIONS
 from goturn.tracker import MultiTracker, WeightsLike
 from goturn.video import read_image
@@ -177,9 +176,8 @@ def _trax() -> Any:
 
 
 def _write_ini(args: argparse.Namespace) -> int:
-    from goturn.weights import load
-
-    load(args.weights)  # to fail here rather than in every run
+    # What is wrong shows here rather than in every run.
+    MultiTracker(args.weights, device=args.device, precision=args.precision)
     text = section(
         args.name,
         weights=args.weights,
@@ -196,13 +194,8 @@ def _write_ini(args: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m goturn.adapters.trax", description=DESCRIPTION)
-    parser.add_argument("--weights", metavar="FILE", required=True, help="in any format")
-    parser.add_argument(
-        "--device",
-        type=device_argument,
-        default="auto",
-        help="auto, cpu, cuda, cuda:N or reference",
-    )
+    parser.add_argument("--weights", metavar="FILE", help="in any format that goturn reads")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or reference")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the fc weights")
     ini = parser.add_argument_group("registering it with VOT's toolkit")
     ini.add_argument(

@@ -64,6 +64,7 @@ class CocoFile(TrackFile):
                     "instance_id": key,
                     "bbox": bbox,
                     "area": round(bbox[2] * bbox[3], 6),
+                    "segmentation": [],
                     "iscrowd": 0,
                     "attributes": {"track_id": key},  # what Datumaro and CVAT keep
                 }
