@@ -1,12 +1,12 @@
 """VOT challenges: ``list.txt``, and in each folder it names ``groundtruth.txt`` and the frames.
 
-A line is ``x,y,w,h`` or four corners ``x1,y1,...,x4,y4``: these are kept, and the upright rectangle around
-them is the box.  Frames are in ``color/`` or beside the ground truth.  Coordinates begin at 1, as the
-authors' code has it (facts 2.2); the option ``base=0`` is for sets that begin at 0.
+A line is ``x,y,w,h`` or four corners ``x1,y1,...,x4,y4``: these are kept, and the upright rectangle
+around them is the box.  Frames are in ``color/`` or beside the ground truth.  Coordinates begin at 1, as
+the authors' code has it (facts 2.2); the option ``base=0`` is for sets that begin at 0.
 
 Attributes, such as ``camera_motion``, ``illum_change``, ``occlusion``, ``size_change`` and
-``motion_change``, are files of their names ending in ``.tag`` or ``.label``, a line 1 or 0 per frame; where
-lines are missing at the end, the frames do not have it.
+``motion_change``, are files of their names ending in ``.tag`` or ``.label``, a line 1 or 0 per frame;
+where lines are missing at the end, the frames do not have it.
 """
 
 from __future__ import annotations
