@@ -107,6 +107,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "second measured with several are not comparable",
     )
     parser.add_argument(
+        "--timeout",
+        type=positive_argument,
+        default=600,
+        metavar="SECONDS",
+        help="give a video up if a tracker does no frame of it in so long (default: 600)",
+    )
+    parser.add_argument(
         "--output",
         type=Path,
         default=Path("evaluation"),
@@ -231,7 +238,7 @@ class _Evaluator:
         from goturn.evaluation.running import check_trackers, run_trackers
 
         outcomes: list[Outcome] = []
-        with Pool(self._args.jobs) as pool:
+        with Pool(self._args.jobs, patience=self._args.timeout) as pool:
             fingerprints = check_trackers(pool, specs, stop=self._stopped)
             if fingerprints is None:
                 return self._tell_stopped(outcomes)

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, Pipe, wait
@@ -20,6 +21,9 @@ from goturn.evaluation.worker import Answer, Failed, Question, Step
 
 #: How often it is asked whether to stop, seconds.
 ASK_EVERY = 0.1
+
+#: How long one frame, or the making of a tracker, may take, seconds.
+PATIENCE = 600.0
 
 #: Variables that say how many threads a process may have: ours, OpenMP's, and NumPy's BLAS'.
 THREADS = ("GOTURN_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -40,15 +44,17 @@ class Pool:
 
     Args:
         jobs: how many processes.
+        patience: a worker that gives no sign of life for so many seconds is ended, as one that died:
+            some trackers never come back (OpenCV's MIL from a box one pixel high).
 
     Raises:
-        ValueError: none.
+        ValueError: ``jobs`` is none.
     """
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int, *, patience: float = PATIENCE) -> None:
         if jobs < 1:
             raise ValueError(f"jobs must be a number from 1 on; got {jobs}")
-        self._jobs = jobs
+        self._jobs, self._patience = jobs, patience
         self._idle: list[_Process] = []
         self._busy: dict[Connection, tuple[_Process, Work]] = {}
 
@@ -85,6 +91,7 @@ class Pool:
             for connection in wait(list(self._busy), timeout=ASK_EVERY):
                 assert isinstance(connection, Connection)
                 self._receive(connection)
+            self._lose_patience()
         return False
 
     def _begin(self, work: Work) -> None:
@@ -95,7 +102,17 @@ class Pool:
         self._busy[process.connection] = process, work
         self._ask(process, work, question)
 
+    def _lose_patience(self) -> None:
+        late = time.monotonic() - self._patience
+        for process, work in [each for each in self._busy.values() if each[0].heard < late]:
+            del self._busy[process.connection]
+            process.end()
+            work.take(
+                Failed(f"no frame was done in {self._patience:g} seconds; its process was ended")
+            )
+
     def _ask(self, process: _Process, work: Work, question: Question) -> None:
+        process.heard = time.monotonic()
         try:
             process.connection.send(question)
         except OSError:
@@ -108,6 +125,7 @@ class Pool:
         except (EOFError, OSError):
             self._lose(process, work)
             return
+        process.heard = time.monotonic()
         work.take(answer)
         if isinstance(answer, Step):
             return
@@ -128,6 +146,7 @@ class _Process:
 
     def __init__(self, jobs: int) -> None:
         self.connection, theirs = Pipe()
+        self.heard = time.monotonic()
         code = f"from goturn.evaluation.worker import main; main({theirs.fileno()}, {jobs})"
         # Not in our group: Ctrl-C is for us, who end the workers.  What a tracker prints is not output.
         self._process = subprocess.Popen(

@@ -165,7 +165,7 @@ def _kind_and_target(text: str, rest: str) -> tuple[str, str]:
                 f"tracker {text!r} names none of OpenCV's; it has {_names_of_opencv()}"
             )
         return head, tail.removeprefix("Tracker") if head == "cv2" else tail
-    if rest.endswith(_WEIGHTS) or Path(rest).exists():
+    if rest.endswith(_WEIGHTS) or (rest and Path(rest).exists()):
         return "goturn", rest
     if _MODULE.fullmatch(rest):
         return "module", rest
