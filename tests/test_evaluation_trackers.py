@@ -80,7 +80,7 @@ def test_texts_that_name_no_tracker(text, sentence):
 
 def test_names_are_their_own():
     assert [spec.name for spec in parse_trackers(["cv2:MIL", "other=cv2:MIL"])] == ["MIL", "other"]
-    with pytest.raises(ValueError, match="two trackers are called 'b' .* NAME=goturn:c/b.h5"):
+    with pytest.raises(ValueError, match=r"two trackers are called 'b' .* NAME=goturn:c/b.h5"):
         parse_trackers(["a/b.h5", "c/b.h5"])
     with pytest.raises(ValueError, match="two trackers are called 'mil'"):
         parse_trackers(["cv2:MIL", "mil=identity"])  # as folders they may be the same
@@ -202,7 +202,7 @@ def test_opencv_trackers_that_need_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="needs model files: cv2:Nano,backbone=FILE,neckhead=FILE"):
         build(parse_tracker("cv2:Nano"))
-    with pytest.raises(ValueError, match="backbone cannot be 'gone.onnx': no such file"):
+    with pytest.raises(ValueError, match=r"backbone cannot be 'gone.onnx': no such file"):
         build(parse_tracker("cv2:Nano,backbone=gone.onnx"))
 
 
