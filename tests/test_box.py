@@ -21,9 +21,10 @@ from goturn.box import (
     uncenter,
     unscale,
 )
+from thorough import many
 
 THOROUGH = settings(
-    max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=many(10_000), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 sizes = st.integers(1, 5000)
@@ -151,7 +152,7 @@ def authors_axis(x1, x2, extent):
     return location, edge, canvas, left, roi
 
 
-@settings(THOROUGH, max_examples=3000)
+@settings(THOROUGH, max_examples=many(3000))
 @given(sizes, st.floats(-200, 5200), st.floats(0.5, 3000))
 def test_equals_the_authors_arithmetic(extent, x, w):
     box = Box(x, x, w, w)
@@ -214,7 +215,7 @@ def test_any_prediction_gives_a_usable_box(box, width, height, units):
     search_window(found, width, height)  # and the next window exists
 
 
-@settings(THOROUGH, max_examples=2000)
+@settings(THOROUGH, max_examples=many(2000))
 @given(st.tuples(anything, anything, anything, anything), sizes, sizes)
 def test_initial_box_is_four_finite_numbers_or_refused(values, width, height):
     try:

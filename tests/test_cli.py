@@ -21,7 +21,7 @@ from goturn.commands import screen
 from goturn.commands.exits import UsageError, stop_on_signal
 from goturn.commands.track import Timing
 from goturn.video import open_source
-from goturn.weights import load, save
+from goturn.weights import default, load, save
 from networks import tiny
 from test_network import lively
 from test_video import cut, write_images, write_video
@@ -114,8 +114,7 @@ def test_help_lists_commands_and_exit_codes_and_does_not_load_opencv():
     assert ran.stdout.endswith("False\n")
     for word in ("track", "data", "train", "convert", "info", "exit codes:", "130", "143"):
         assert word in ran.stdout
-    for absent in ("evaluate", "bench"):
-        assert absent not in ran.stdout
+    assert "bench" not in ran.stdout
 
 
 @pytest.mark.parametrize("command", ["track", "data", "train", "convert", "info"])
@@ -332,11 +331,25 @@ def test_sources_that_cannot_be_opened(track, tmp_path, capsys):
     assert error_of(capsys).endswith("an mp4 that was cut short has lost its index")
 
 
-def test_weights_are_needed(clip, capsys, tmp_path):
-    assert main(["track", str(clip), "--box", START]) == 2
-    assert error_of(capsys).startswith(
-        "no weights given, and none ship with this version of goturn; pass --weights FILE"
-    )
+def test_without_weights_those_that_come_with_goturn_are_taken(
+    clip, capsys, tmp_path, weights, monkeypatch
+):
+    monkeypatch.setattr(default, "_PACKAGE", Path(weights).parent)
+    output = tmp_path / "boxes.csv"
+    assert main(["track", str(clip), "--box", START, "--csv", str(output)]) == 0
+    assert len(output.read_text().splitlines()) == 9
+    # And they are not overwritten.
+    assert main(["track", str(clip), "--box", START, "--csv", weights]) == 2
+    load(weights)
+
+
+def test_an_installation_without_its_weights(clip, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(default, "_PACKAGE", tmp_path / "lib" / "site" / "goturn")
+    assert main(["track", str(clip), "--box", START]) == 1
+    assert "lacks the weights that come with it" in error_of(capsys)
+
+
+def test_weights_that_are_none(clip, capsys, tmp_path):
     missing = str(tmp_path / "none.h5")
     assert main(["track", str(clip), "--box", START, "--weights", missing]) == 1
     assert error_of(capsys) == f"{missing}: No such file or directory"

@@ -88,6 +88,27 @@ def test_boxes_in_fewer_bits(ops, precision):
     assert 1e-4 < np.abs(track(network) - want).max() < allowed
 
 
+def test_confidence_is_the_references(ops):
+    trackers = [goturn.MultiTracker(Network(attentive(), each)) for each in (ops, "reference")]
+    for number, frame in enumerate(FRAMES):
+        for tracker in trackers:
+            if number:
+                tracker.update(frame)
+            if number < 2:  # objects at their start and others at once
+                tracker.add(frame, START)
+        here, there = (list(tracker.confidences.values()) for tracker in trackers)
+        assert here == pytest.approx(there, abs=1e-3)
+    assert max(here) < 0.9 * here_at_start(ops)
+
+
+def here_at_start(ops: Ops) -> float:
+    tracker = goturn.Tracker(Network(attentive(), ops))
+    tracker.init(FRAMES[0], START)
+    confidence = tracker.confidence
+    assert confidence is not None
+    return confidence
+
+
 def test_a_tower_that_does_not_end_in_a_pool(ops):
     paper = tiny()
     weights = with_answers_in_the_window(lively(replace(paper, tower=paper.tower[:-1])))

@@ -16,9 +16,10 @@ import goturn
 from goturn.box import Box, search_window, unscale
 from goturn.network import Network
 from goturn.ops import get_ops
-from goturn.weights import Weights, save
+from goturn.weights import Weights, default, save
 from networks import tiny
 from test_network import lively
+from thorough import many
 
 RNG = np.random.default_rng(3)
 FRAMES = [RNG.integers(0, 256, (120, 160, 3), dtype=np.uint8) for _ in range(6)]
@@ -219,9 +220,17 @@ def test_update_before_init():
         goturn.Tracker(lively(tiny()), device="cpu").update(FRAMES[0])
 
 
-def test_no_weights():
-    with pytest.raises(ValueError, match="no weights given"):
+def test_without_weights_those_that_come_with_goturn_are_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(default, "_PACKAGE", tmp_path / "lib" / "site" / "goturn")
+    with pytest.raises(FileNotFoundError, match="lacks the weights that come with it"):
         goturn.Tracker()
+    own = steady(0.5)
+    save(own, tmp_path / "goturn.h5")
+    monkeypatch.setattr(default, "_PACKAGE", tmp_path)
+    assert goturn.Tracker().network.architecture == own.architecture
+
+
+def test_no_such_weights():
     with pytest.raises(FileNotFoundError):
         goturn.Tracker("no/such/file.h5")
 
@@ -272,7 +281,7 @@ answers = st.lists(
 )
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=many(10_000), deadline=None)
 @given(near | near | huge | anywhere, answers)
 def test_any_box_and_any_answer(networks_with_answer, box, answer):
     """``update`` of any box gives four finite numbers with w, h >= 1; ``init`` may refuse it.

@@ -19,7 +19,7 @@ import pytest
 from goturn.weights import load, random_weights, save, save_caffemodel
 from networks import tiny
 
-KILLS = 30
+KILLS = 12
 
 WRITER = """
 import sys

@@ -18,6 +18,7 @@ import numpy as np
 
 from goturn.architecture import LRN, Architecture, Conv, Linear, MaxPool
 from goturn.box import UNITS
+from goturn.confidence import DEFAULT, Calibration
 from goturn.ops import Array, Ops, get_ops
 from goturn.ops.interface import FULL_PRECISIONS, CompressedWeight, layer_key
 from goturn.weights import Weights
@@ -79,6 +80,7 @@ class Network:
         self.dtype = dtype
         self.precision = precision
         self.architecture: Architecture = weights.architecture
+        self.calibration: Calibration = weights.calibration or DEFAULT
         # The last layer's few weights stay: rounding them would show in the boxes directly.
         reduced = {f"{layer.name}/weight" for layer in self.architecture.head[:-1]}
         self.parameters: dict[str, Array | CompressedWeight] = {

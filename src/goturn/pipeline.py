@@ -51,6 +51,12 @@ class Pipeline(Protocol):
     def retarget(self, frame: Any, windows: Sequence[SearchWindow]) -> None:
         """New targets in place of all: what is in each window of ``frame``."""
 
+    def target_parts(self) -> np.ndarray:
+        """What the first fc layer makes of each target: (n, width) float32, a copy in host memory.
+
+        The next :meth:`search` needs the same and does not compute it again.
+        """
+
 
 class PlainPipeline:
     """A pipeline of the network's four steps, one call after the other.
@@ -65,6 +71,7 @@ class PlainPipeline:
         self._ahead = ahead
         self._targets: list[Array] = []
         self._half: TargetHalf | None = None
+        self._parts: Array | None = None  # the half, once somebody has asked for it
 
     def __len__(self) -> int:
         return len(self._targets)
@@ -84,12 +91,22 @@ class PlainPipeline:
     def search(self, frame: np.ndarray, windows: Sequence[SearchWindow]) -> np.ndarray:
         searched = self._network.encode_search(self._crops(frame, windows))
         # Last, so that a thread that is still at work on it has not been waited for.
-        begun, self._half = self._half, None
-        target_part = begun.result() if begun else target_half(self._network, self._targets)
-        return self._network.ops.to_numpy(self._network.regress(target_part, searched))
+        parts = self._target_parts()
+        return self._network.ops.to_numpy(self._network.regress(parts, searched))
 
     def retarget(self, frame: np.ndarray, windows: Sequence[SearchWindow]) -> None:
         self._replace(list(self._crops(frame, windows)))
+
+    def target_parts(self) -> np.ndarray:
+        parts: np.ndarray = self._network.ops.to_numpy(self._target_parts())
+        copied: np.ndarray = parts.copy()  # on some devices it is the network's own memory
+        return copied
+
+    def _target_parts(self) -> Array:
+        if self._parts is None:
+            begun, self._half = self._half, None
+            self._parts = begun.result() if begun else target_half(self._network, self._targets)
+        return self._parts
 
     def _replace(self, targets: list[Array]) -> None:
         """Takes new targets, and begins with their half where asked to.
@@ -99,6 +116,7 @@ class PlainPipeline:
         if self._half is not None:
             self._half.cancel()
             self._half = None
+        self._parts = None
         self._targets = targets
         if self._ahead and targets:
             self._half = TargetHalf(self._network, targets)

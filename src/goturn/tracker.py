@@ -23,9 +23,11 @@ from goturn.box import (
     uncenter,
     unscale,
 )
+from goturn.confidence import likeness
 from goturn.network import Network
 from goturn.pipeline import pipeline_of
 from goturn.weights import Weights, load
+from goturn.weights.default import default_path
 
 WeightsLike = str | Path | Weights | Network
 
@@ -41,7 +43,8 @@ class MultiTracker:
 
     Args:
         weights: a weights file in any format that :func:`goturn.weights.load` reads, or Weights, or a
-            Network (shared with its other users; it brings its own device and precision).
+            Network (shared with its other users; it brings its own device and precision); None for the
+            weights that come with goturn.
         device: "auto", "cpu", "cuda", "cuda:N" or "reference".
         precision: "fp32", "bf16" or "int8" on a CPU; also "fp16" on a GPU, and "tf32" on one that has it
             (compute capability 8.0); see :class:`goturn.network.Network`.
@@ -66,6 +69,9 @@ class MultiTracker:
         self.network = _as_network(weights, device, precision)
         self._pipeline = pipeline_of(self.network, ahead=ahead)
         self._boxes: dict[int, Box] = {}  # in the order of the pipeline's targets
+        self._starts: dict[
+            int, np.ndarray
+        ] = {}  # what the first fc layer made of each at its start
         self._next_id = 0
         self._lock = threading.Lock()
 
@@ -80,6 +86,26 @@ class MultiTracker:
         """The latest box of each object, by its number."""
         with self._lock:
             return dict(self._boxes)
+
+    @property
+    def confidences(self) -> dict[int, float]:
+        """The confidence of each object, by its number: see :attr:`Tracker.confidence`."""
+        with self._lock:
+            if not self._boxes:
+                return {}
+            parts = self._note_starts()
+            curve = self.network.calibration
+            return {
+                key: curve.confidence(likeness(part, self._starts[key]))
+                for key, part in zip(self._boxes, parts, strict=True)
+            }
+
+    def _note_starts(self) -> np.ndarray:
+        """Keeps the parts of objects that are at their start; gives those of all."""
+        parts = self._pipeline.target_parts()
+        for key, part in zip(self._boxes, parts, strict=True):
+            self._starts.setdefault(key, part)
+        return parts
 
     def add(self, frame: np.ndarray, box: Iterable[float]) -> int:
         """Starts to track what is in ``box`` of ``frame``.
@@ -105,7 +131,7 @@ class MultiTracker:
             index = None if instead_of is None else self._index(instead_of)
             self._pipeline.add(checked, self._window(start, checked), instead_of=index)
             if instead_of is not None:
-                del self._boxes[instead_of]
+                self._forget(instead_of)
             key = self._next_id
             self._next_id += 1
             self._boxes[key] = start
@@ -121,7 +147,11 @@ class MultiTracker:
             if key not in self._boxes:
                 raise KeyError(f"no object has the number {key!r}; there are {list(self._boxes)}")
             self._pipeline.remove(self._index(key))
-            del self._boxes[key]
+            self._forget(key)
+
+    def _forget(self, key: int) -> None:
+        del self._boxes[key]
+        self._starts.pop(key, None)
 
     def _index(self, key: int) -> int:
         return list(self._boxes).index(key)
@@ -149,6 +179,8 @@ class MultiTracker:
     def _step(self, frame: np.ndarray) -> None:
         height, width = frame.shape[:2]
         windows = [self._window(box, frame) for box in self._boxes.values()]
+        if len(self._starts) < len(self._boxes):
+            self._note_starts()
         units = self._pipeline.search(frame, windows).tolist()
         boxes = []
         for values, window in zip(units, windows, strict=True):
@@ -197,6 +229,21 @@ class Tracker:
         with self._lock:
             return None if self._key is None else self._tracker.boxes[self._key]
 
+    @property
+    def confidence(self) -> float | None:
+        """How likely it is that the latest box overlaps the object by at least 0.2, in [0, 1].
+
+        None before :meth:`init`; near 1 at the start.  It compares what the network makes of the image in
+        the box now with what it made of it at the start (:mod:`goturn.confidence`).  What that takes is
+        computed for the next :meth:`update` in any case, so that reading it moves the target's half of
+        the work to here, and adds none; with ``ahead`` it waits for the thread.  A look-alike is taken
+        for the object, and an object that has come to look different for something else.
+
+        The curve is fitted to the shipped weights; a weights file of another network can bring its own.
+        """
+        with self._lock:
+            return None if self._key is None else self._tracker.confidences[self._key]
+
     def init(self, frame: np.ndarray, box: Iterable[float]) -> None:
         """Starts, or starts anew, on what is in ``box`` (x, y, w, h) of ``frame``.
 
@@ -230,10 +277,7 @@ def _as_network(weights: WeightsLike | None, device: str, precision: str) -> Net
                 )
         return weights
     if weights is None:
-        raise ValueError(
-            "no weights given, and none ship with this version of goturn; pass the path of a weights "
-            "file (the README's section on weights says where such files come from)"
-        )
+        weights = default_path()
     if not isinstance(weights, (str, Path, Weights)):
         raise TypeError(
             f"weights must be the path of a file, Weights or a Network; got {type(weights).__name__}"

@@ -29,8 +29,9 @@ A run that was done is kept in --output and not repeated; other weights, precisi
 options make it anew.  A tracker that raises or gives no box in a frame has none there, which is a miss.
 
 trackers, each with NAME= before it if it is to be called otherwise:
-  weights.h5 or goturn:weights.h5    goturn; options device=, precision= and ahead=yes after commas:
-                                     weights.h5,device=cpu,precision=int8
+  goturn                             with the weights that come with it
+  weights.h5 or goturn:weights.h5    with other ones; options device=, precision= and ahead=yes after
+                                     commas: weights.h5,device=cpu,precision=int8
   cv2:KCF, cv2:CSRT, cv2:MIL ...     what the installed OpenCV has; options are its Params', such as
                                      cv2:Nano,backbone=FILE,neckhead=FILE
   identity                           the first box for ever

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from goturn.box import Box
+from goturn.commands import track_outputs
 from goturn.commands.exits import DONE, ENDED_EARLY, SIGNAL_BASE, UsageError, stop_on_signal
 from goturn.commands.files import check_not_overwritten
-from goturn.commands.values import box_argument, count_argument, device_argument, rate_argument
+from goturn.commands.track_outputs import check_outputs, open_outputs, output_paths
+from goturn.commands.values import box_argument, count_argument, device_argument
 from goturn.ops import PRECISIONS
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Tracks what is in --box of the first frame through a video, a camera or a folder of images.
-Without --output, --csv, --mot, --jsonl and --show the boxes go to standard output as CSV."""
+Where no file and no --show is asked for, the boxes go to standard output as CSV."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="left, top, width, height of the target in the first frame, pixels; give it again for "
         "each further object; without it a window opens to draw one",
     )
-    parser.add_argument("--weights", metavar="FILE", help="weights, in any format goturn reads")
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="weights, in any format goturn reads (default: those that come with goturn)",
+    )
     parser.add_argument(
         "--device",
         type=device_argument,
@@ -53,25 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="auto (default), cpu, cuda, cuda:N or reference",
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the fc weights")
-    outputs = parser.add_argument_group("outputs (existing files are overwritten)")
-    outputs.add_argument(
-        "--output", metavar="FILE", help="annotated video, .mp4 or .avi; ending in /: JPEG images"
-    )
-    outputs.add_argument(
-        "--csv", metavar="FILE", help="boxes: frame,object,x,y,w,h from frame 0; - is stdout"
-    )
-    outputs.add_argument(
-        "--mot", metavar="FILE", help="boxes as MOT gt.txt, from frame 1; - is stdout"
-    )
-    outputs.add_argument("--jsonl", metavar="FILE", help="boxes as JSON lines; - is stdout")
-    outputs.add_argument("--show", action="store_true", help="watch in a window; q or Esc ends")
+    track_outputs.add_arguments(parser)
     parser.add_argument(
         "--start", type=count_argument, default=0, metavar="N", help="skip the first N frames"
     )
     parser.add_argument("--frames", type=count_argument, metavar="N", help="stop after N frames")
-    parser.add_argument(
-        "--fps", type=rate_argument, help="rate of the annotated video, if not the source's"
-    )
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
 
 
@@ -86,14 +78,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.frames == 0:
         raise UsageError("--frames 0 leaves nothing to track; give at least 1")
-    if args.weights is None:
-        raise UsageError(
-            "no weights given, and none ship with this version of goturn; pass --weights FILE (the "
-            "README's section on weights says where such files come from)"
-        )
     needs_screen = "--show" if args.show else None if args.box else "drawing a box"
     if needs_screen:
-        _check_screen(needs_screen)
+        check_screen(needs_screen)
     check_outputs(args)
     with open_source(args.source, start=args.start) as source:
         check_not_overwritten(output_paths(args), input_paths(args, source))
@@ -101,7 +88,12 @@ def run(args: argparse.Namespace) -> int:
         return track(args, source, tracker)
 
 
-def _check_screen(purpose: str) -> None:
+def check_screen(purpose: str) -> None:
+    """Refuses what needs a window where there can be none.
+
+    Raises:
+        UsageError: which says why.
+    """
     from goturn.commands.screen import screen_problem
 
     problem = screen_problem()
@@ -110,49 +102,12 @@ def _check_screen(purpose: str) -> None:
         raise UsageError(f"{purpose} needs a window, but {problem}; {remedy}")
 
 
-def output_paths(args: argparse.Namespace) -> list[Path]:
-    """The files and folders that will be written."""
-    names: Iterable[str | None] = (args.output, args.csv, args.mot, args.jsonl)
-    return [Path(name) for name in names if name is not None and name != "-"]
-
-
-def check_outputs(args: argparse.Namespace) -> None:
-    """Refuses outputs that could not be written, before any work is done.
-
-    Raises:
-        UsageError, FileNotFoundError, ValueError, IsADirectoryError: with a sentence.
-    """
-    from goturn.outputs import check_video_suffix, is_image_folder
-
-    folder = args.output is not None and is_image_folder(args.output)
-    if args.fps is not None and (args.output is None or folder):
-        raise UsageError("--fps is the rate of an annotated video; give --output FILE.mp4 or .avi")
-    if args.output is not None and not folder:
-        try:
-            check_video_suffix(args.output)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-    paths = output_paths(args)
-    for path in paths:
-        if not path.parent.is_dir():
-            raise FileNotFoundError(
-                f"{path}: the folder {path.parent} does not exist; make it first"
-            )
-    for name in (args.csv, args.mot, args.jsonl):
-        if name is not None and Path(name).is_dir():
-            raise IsADirectoryError(f"{name} is a folder; give the name of a file for the boxes")
-    if folder and Path(args.output).exists() and not Path(args.output).is_dir():
-        raise ValueError(f"{args.output} is a file, not a folder for images")
-    to_stdout = [name for name in (args.csv, args.mot, args.jsonl) if name == "-"]
-    if len({path.resolve() for path in paths}) < len(paths) or len(to_stdout) > 1:
-        raise UsageError("two outputs have the same name; give each its own")
-
-
 def input_paths(args: argparse.Namespace, source: Source) -> list[Path]:
     """The files that are read, and the folders of images."""
     from goturn.video import ImageSource
+    from goturn.weights.default import default_path
 
-    paths = [*source.paths, Path(args.weights)]
+    paths = [*source.paths, Path(args.weights or default_path())]
     if isinstance(source, ImageSource):
         paths += {path.resolve().parent for path in source.paths}
     return paths
@@ -181,15 +136,23 @@ class Timing:
         return text
 
 
-def track(args: argparse.Namespace, source: Source, tracker: MultiTracker) -> int:
-    """Runs ``tracker`` over ``source``, writes the outputs, and gives the exit code."""
+def track(
+    args: argparse.Namespace,
+    source: Source,
+    tracker: MultiTracker,
+    further: Sequence[Output] = (),
+) -> int:
+    """Runs ``tracker`` over ``source``, writes the outputs, and gives the exit code.
+
+    ``further`` outputs, which the caller closes, are written to as well.
+    """
     frames = iter(source)
     first = next(frames)
     found = {tracker.add(first, box): box for box in args.box or [_drawn_box(first)]}
     timing, began = Timing(), 0.0
     with ExitStack() as stack:
         request = stack.enter_context(stop_on_signal())
-        outputs = _open_outputs(args, source, stack)
+        outputs = open_outputs(args, source, stack)
         total = source.claimed and min(source.claimed, args.frames or source.claimed)
         progress = stack.enter_context(_progress(args, total or args.frames))
         for frame in islice(chain([first], frames), args.frames):
@@ -197,7 +160,7 @@ def track(args: argparse.Namespace, source: Source, tracker: MultiTracker) -> in
                 before = time.perf_counter()
                 found = tracker.update(frame)
                 timing.tracking += time.perf_counter() - before
-            watching = _emit(args, outputs, source.start + timing.frames, frame, found)
+            watching = _emit(args, [*outputs, *further], source.start + timing.frames, frame, found)
             timing.frames += 1
             if timing.frames == 1:  # nothing was tracked yet
                 began = time.perf_counter()
@@ -220,27 +183,6 @@ def _drawn_box(frame: np.ndarray) -> Box:
     from goturn.commands.screen import select_box
 
     return select_box(frame)
-
-
-def _open_outputs(args: argparse.Namespace, source: Source, stack: ExitStack) -> list[Output]:
-    """Opens what is asked for; ``stack`` closes it."""
-    from goturn.outputs import STDOUT, BoxFile, open_pictures
-
-    outputs: list[Output] = []
-    if args.output is not None:
-        pictures = open_pictures(args.output, source.size, args.fps or source.fps)
-        outputs.append(stack.enter_context(pictures))
-    for layout in ("csv", "mot", "jsonl"):
-        name = getattr(args, layout)
-        if name is not None:
-            outputs.append(stack.enter_context(BoxFile(name, layout)))
-    if args.show:
-        from goturn.commands.screen import close_windows
-
-        stack.callback(close_windows)
-    elif not outputs:
-        outputs.append(stack.enter_context(BoxFile(STDOUT)))
-    return outputs
 
 
 def _progress(args: argparse.Namespace, total: int | None) -> Any:

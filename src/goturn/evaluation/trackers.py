@@ -1,7 +1,8 @@
 """Trackers by text: what ``--tracker`` takes, ``[NAME=]SPEC``.
 
 ==============================  ==================================================================
-``weights.h5``                  ours; or ``goturn:weights.h5``; ``,device=cpu,precision=int8,ahead=yes``
+``goturn``                      ours, with the weights that come with it
+``weights.h5``                  or other ones; also ``goturn:weights.h5``; options ``device=`` and such
 ``cv2:KCF``                     OpenCV's, from ``cv2`` or ``cv2.legacy``; options are its Params'
 ``identity``                    never moves: what any tracker should beat
 ``module:Class``                any class, or function that makes one, with ``init`` and ``update``
@@ -193,6 +194,8 @@ def _checked_name(name: str, text: str) -> str:
 
 def _build_goturn(spec: TrackerSpec) -> tuple[AnyTracker, dict[str, object]]:
     from goturn.tracker import Tracker
+    from goturn.weights import load
+    from goturn.weights.default import default_path
 
     options = dict(spec.options)
     device, precision = options.pop("device", "auto"), options.pop("precision", "fp32")
@@ -204,18 +207,11 @@ def _build_goturn(spec: TrackerSpec) -> tuple[AnyTracker, dict[str, object]]:
         )
     if ahead not in ("yes", "no"):
         raise ValueError(f"tracker {spec.text!r}: ahead must be yes or no; got {ahead!r}")
-    if not spec.target:
-        tracker = Tracker(None, device=device, precision=precision, ahead=ahead == "yes")
-        digest = "default"
-    else:
-        from goturn.weights import load
-
-        weights = load(spec.target)
-        digest = weights.digest
-        tracker = Tracker(weights, device=device, precision=precision, ahead=ahead == "yes")
+    weights = load(spec.target or default_path())
+    tracker = Tracker(weights, device=device, precision=precision, ahead=ahead == "yes")
     network = tracker.network
     return tracker, {
-        "weights": digest,
+        "weights": weights.digest,
         "device": network.ops.name,
         "precision": network.precision,
         "ahead": ahead,  # the boxes are the same, their times are not

@@ -136,6 +136,14 @@ class CudaPipeline:
             plan.run(frame, windows)
             self._copy(plan.parts, self.parts[: self._count])
 
+    def target_parts(self) -> np.ndarray:
+        with self.memory.device():
+            parts = self.memory.pinned((self._count, self.head.width), np.float32)
+            self.memory.download(self.parts[: self._count], parts, self.stream)
+            self.memory.synchronize(self.stream)
+            copied: np.ndarray = parts.copy()
+            return copied
+
     def _copy(self, rows: Array, to: Array) -> None:
         pointer = self.memory.pointer_of(self.stream)
         self.kernels.copy_rows(rows, to, factor=1.0, stream=pointer)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from goturn.architecture import Architecture
+from goturn.confidence import Calibration
 
 #: Standard deviation of the convolutions' initial weights (the authors' prototxt, as in CaffeNet).
 CONV_INIT_STD = 0.01
@@ -92,6 +93,8 @@ class Weights:
     :meth:`Architecture.parameter_shapes`, and in its order."""
     origin: str = ""
     """Where the weights come from, in one line."""
+    calibration: Calibration | None = None
+    """What makes a tracker's confidence of likeness (:mod:`goturn.confidence`), where it is known."""
 
     def __post_init__(self) -> None:
         shapes = self.architecture.parameter_shapes()
