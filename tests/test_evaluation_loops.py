@@ -15,6 +15,7 @@ from goturn.evaluation.experiments import Experiment, run_experiment
 from goturn.evaluation.reset import BURN_IN, failure_overlap, noisy_start
 from goturn.evaluation.results import FAILED, SKIPPED, STARTED, TRACKED
 from goturn.evaluation.session import Session, Stopped
+from goturn.evaluation.trackers import parse_trackers
 from test_one_pass import LENGTHS, Scripted, frame, made_up, video
 
 ONE_PASS = Experiment("one-pass", 1)
@@ -155,8 +156,15 @@ def test_a_tracker_that_cannot_start_has_no_boxes_until_it_does():
 
 
 def test_no_memory_is_not_the_trackers_doing():
+    labelled = video({0: Box(5, 5, 5, 5)}, 2)
     with pytest.raises(MemoryError):
-        run_experiment(Answers(MemoryError()), video({0: Box(5, 5, 5, 5)}, 2), ONE_PASS, 0, frame)
+        run_experiment(Answers(MemoryError()), labelled, ONE_PASS, 0, frame)
+    lost = RuntimeError("the device is gone")
+    assert run_experiment(Answers(lost), labelled, ONE_PASS, 0, frame).problem_count == 1
+    ours, theirs = parse_trackers(["w.h5", "cv2:MIL"])
+    assert theirs.fatal == (MemoryError,)
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        run_experiment(Answers(lost), labelled, ONE_PASS, 0, frame, fatal=ours.fatal)
 
 
 def test_a_strict_session_raises_and_a_stopped_one_stops():

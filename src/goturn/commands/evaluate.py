@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from goturn.commands.exits import DONE, ERROR, SIGNAL_BASE, UsageError, stop_on_signal
+from goturn.commands.progress import Loading, bar
 from goturn.commands.values import positive_argument
 
 if TYPE_CHECKING:
     from goturn.commands.exits import StopRequest
-    from goturn.data import Dataset, Video
     from goturn.evaluation.experiments import Experiment
-    from goturn.evaluation.results import Evaluation
     from goturn.evaluation.running import Outcome
+    from goturn.evaluation.scoring import Subject
     from goturn.evaluation.store import Store
     from goturn.evaluation.trackers import TrackerSpec
 
@@ -48,7 +47,7 @@ PROTOCOL_NAMES = ("otb", "vot2014", "got10k")
 EXPERIMENT_NAMES = ("baseline", "region_noise")
 OVERLAP_NAMES = ("exact", "bounded", "raster", "polygon")
 
-#: How many problems of a data set, or failures of a tracker, are listed.
+#: How many failures, or names that could have been meant, are listed.
 LISTED = 10
 
 
@@ -130,15 +129,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress, no warnings")
 
 
-@dataclass(frozen=True)
-class _Set:
-    """A data set to be evaluated on."""
-
-    name: str
-    dataset: Dataset
-    videos: Sequence[Video]
-
-
 def run(args: argparse.Namespace) -> int:
     """Evaluates; gives the exit code.
 
@@ -194,12 +184,13 @@ def _experiments(args: argparse.Namespace) -> dict[str, list[Experiment]]:
     return asked
 
 
-def _open(args: argparse.Namespace) -> list[_Set]:
+def _open(args: argparse.Namespace) -> list[Subject]:
     """The data sets, with those of their videos that are asked for."""
     from goturn.data import check_problems, open_dataset
+    from goturn.evaluation.scoring import Subject
     from goturn.evaluation.store import dataset_names
 
-    datasets = [open_dataset(spec, progress=_Loading(args.quiet)) for spec in args.data]
+    datasets = [open_dataset(spec, progress=Loading(args.quiet)) for spec in args.data]
     places = [dataset.path.resolve() for dataset in datasets]
     if len(set(places)) < len(places):
         raise UsageError("a data set is given twice; give each once")
@@ -216,7 +207,7 @@ def _open(args: argparse.Namespace) -> list[_Set]:
         if not videos and not wanted:
             raise UsageError(f"{dataset.name} has no labelled videos to track")
         if videos:
-            sets.append(_Set(name, dataset, videos))
+            sets.append(Subject(name, dataset, videos))
     return sets
 
 
@@ -226,7 +217,7 @@ class _Evaluator:
     def __init__(
         self,
         args: argparse.Namespace,
-        sets: Sequence[_Set],
+        sets: Sequence[Subject],
         experiments: Mapping[str, Sequence[Experiment]],
         request: StopRequest,
     ) -> None:
@@ -246,7 +237,8 @@ class _Evaluator:
             for each in self._sets:
                 store = self._store(each)
                 store.remove_temporaries()
-                with self._progress(each.name) as progress:
+                quiet = self._args.quiet
+                with bar(quiet=quiet, label=each.name, total=0, unit=" frames") as progress:
                     outcome = run_trackers(
                         pool,
                         store,
@@ -284,7 +276,7 @@ class _Evaluator:
             outcomes.append(read_runs(store, each.videos, names, wanted))
         return self._score(scored, outcomes)
 
-    def _store(self, each: _Set) -> Store:
+    def _store(self, each: Subject) -> Store:
         from goturn.evaluation.store import Store
 
         folder = self._args.output / "runs" / each.name
@@ -301,139 +293,62 @@ class _Evaluator:
         return list(most.values())
 
     def _score(
-        self, scored: Sequence[tuple[_Set, Sequence[str]]], outcomes: Sequence[Outcome]
+        self, scored: Sequence[tuple[Subject, Sequence[str]]], outcomes: Sequence[Outcome]
     ) -> int:
         from goturn.data import FrameReader
+        from goturn.data.reading import count
         from goturn.evaluation.report import table, write_reports
+        from goturn.evaluation.scoring import evaluations
 
-        reader, failures = FrameReader(), 0
-        for (each, names), outcome in zip(scored, outcomes, strict=True):
-            failures += len(outcome.failures)
-            for failure in outcome.failures[:LISTED]:
-                self._warn(f"{failure}")
-            if len(outcome.failures) > LISTED:
-                self._warn(f"and {len(outcome.failures) - LISTED} more")
-            evaluations = self._evaluations(each, names, outcome)
-            if not evaluations:
+        reader, failures = FrameReader(), [each for one in outcomes for each in one.failures]
+        for (subject, names), outcome in zip(scored, outcomes, strict=True):
+            made = evaluations(
+                subject, names, outcome.runs, self._experiments, overlap=self._args.overlap
+            )
+            if not made:
                 continue
-            for evaluation in evaluations:
+            for evaluation in made:
                 print(table(evaluation), end="\n\n")
-            folder = self._args.output
+            output = self._args.output
             written = write_reports(
-                folder if len(self._sets) == 1 else folder / each.name,
-                evaluations,
+                output if len(scored) == 1 else output / subject.name,
+                made,
                 read=reader.read,
+                progress=Loading(self._args.quiet),
                 say=self._warn,
-                base=each.videos[0].base,
+                base=subject.videos[0].base,
             )
-            print(f"wrote {written[0]} and {len(written) - 1} more files", file=sys.stderr)
-        if failures:
-            runs = f"{failures} video" + ("s" if failures > 1 else "")
-            print(
-                f"goturn: error: trackers could not be run on {runs} in all (listed above), which are "
-                "left out of the scores of all; what was done is kept, and the same command tries again",
-                file=sys.stderr,
-            )
-            return ERROR
-        return DONE
-
-    def _evaluations(self, each: _Set, names: Sequence[str], outcome: Outcome) -> list[Evaluation]:
-        """One for each protocol and experiment for which there is a video that all trackers have."""
-        from goturn.evaluation.protocols import PROTOCOLS
-        from goturn.evaluation.running import problems_of
-
-        made = []
-        for protocol, asked in self._experiments.items():
-            for one in asked:
-                runs = {key: value for key, value in outcome.runs.items() if key[0] == one.name}
-                videos = [
-                    video
-                    for video in each.videos
-                    if all((one.name, name, video.name) in runs for name in names)
-                ]
-                if not videos:
-                    self._warn(f"{each.name}, {one.name}: no video was tracked by all trackers")
-                    continue
-                notes = _data_notes(each) + problems_of(runs)
-                if len(videos) < len(each.videos):
-                    gone = [video.name for video in each.videos if video not in videos]
-                    notes.append(f"Left out, for not every tracker did them: {', '.join(gone)}.")
-                if any(run.jobs > 1 for some in runs.values() for run in some):
-                    notes.append(
-                        "Frames per second were measured with several processes side by side, and "
-                        "cannot be compared with others'."
-                    )
-                evaluation = PROTOCOLS[protocol].evaluate(
-                    one.name,
-                    each.name,
-                    videos,
-                    {
-                        name: {
-                            video.name: [
-                                run.trajectory
-                                for run in runs[one.name, name, video.name][: one.repetitions]
-                            ]
-                            for video in videos
-                        }
-                        for name in names
-                    },
-                    overlap=self._args.overlap,
-                )
-                made.append(replace(evaluation, notes=(*evaluation.notes, *notes)))
-        return made
+            print(f"wrote {written[0]} and {count(len(written) - 1, 'more file')}", file=sys.stderr)
+        if not failures:
+            return DONE
+        for failure in failures[:LISTED]:
+            print(f"goturn: failed: {failure}", file=sys.stderr)
+        more = len(failures) - LISTED
+        if more > 0:
+            print(f"goturn: failed: and {more} more", file=sys.stderr)
+        print(
+            f"goturn: error: {count(len(failures), 'run')} of a tracker on a video failed; such videos "
+            "are left out for all trackers; what was done is kept, and the same command tries the rest again",
+            file=sys.stderr,
+        )
+        return ERROR
 
     def _stopped(self) -> bool:
         return self._request.signal != 0
 
     def _tell_stopped(self, outcomes: Sequence[Outcome]) -> int:
+        from goturn.data.reading import count
+
         made, kept = sum(each.made for each in outcomes), sum(each.kept for each in outcomes)
+        runs = count(made + kept, "run")
+        verb = "is" if made + kept == 1 else "are"
         print(
-            f"stopped: {made + kept} runs are kept in {self._args.output / 'runs'}; the same command "
-            "goes on from there",
+            f"stopped: {runs} {verb} kept in {self._args.output / 'runs'}; the same command goes on "
+            "from there",
             file=sys.stderr,
         )
         return SIGNAL_BASE + self._request.signal
 
-    def _progress(self, label: str) -> Any:
-        from tqdm import tqdm
-
-        return tqdm(
-            total=0,
-            desc=label,
-            unit=" frames",
-            file=sys.stderr,
-            disable=True if self._args.quiet else None,
-            leave=False,
-        )
-
     def _warn(self, sentence: str) -> None:
         if not self._args.quiet:
             print(f"goturn: warning: {sentence}", file=sys.stderr)
-
-
-def _data_notes(each: _Set) -> list[str]:
-    """What of a data set is not there."""
-    notes = list(each.dataset.notes)
-    problems = each.dataset.problems
-    if problems:
-        listed = "; ".join(map(str, problems[:LISTED]))
-        more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
-        notes.append(f"Left out of the data, for being bad: {listed}{more}.")
-    if len(each.videos) < len(each.dataset.videos):
-        notes.append(f"{len(each.videos)} of {len(each.dataset.videos)} videos were chosen.")
-    return notes
-
-
-class _Loading:
-    """A bar on a terminal's standard error while annotations are read."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._disable = True if quiet else None
-
-    def __call__(self, things: Sequence[Any], label: str, /) -> Iterable[Any]:
-        from tqdm import tqdm
-
-        bar: Iterable[Any] = tqdm(
-            things, desc=label, file=sys.stderr, disable=self._disable, leave=False
-        )
-        return bar

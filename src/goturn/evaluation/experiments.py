@@ -68,6 +68,7 @@ def run_experiment(
     repetition: int,
     read: Read,
     *,
+    fatal: tuple[type[Exception], ...] = (MemoryError,),
     step: Callable[[], object] = lambda: None,
 ) -> Run:
     """Runs a tracker on a video, once.
@@ -78,13 +79,14 @@ def run_experiment(
         experiment: how.
         repetition: from 0.
         read: decodes a frame.
+        fatal: what of a tracker's errors is raised: the machine's.
         step: called after each frame.
 
     Raises:
         ValueError: a frame that cannot be decoded, or no label.
-        MemoryError: the tracker has run out of memory.
+        MemoryError: the tracker has run out of memory; or what else is ``fatal``.
     """
-    session = Session(tracker, video, read, step=step)
+    session = Session(tracker, video, read, fatal=fatal, step=step)
     if experiment.name == ONE_PASS:
         one_pass(session, video)
     else:

@@ -9,7 +9,6 @@ from typing import Protocol
 from goturn.data.model import Video
 from goturn.evaluation.experiments import Experiment
 from goturn.evaluation.pool import Pool
-from goturn.evaluation.results import SKIPPED
 from goturn.evaluation.session import Run
 from goturn.evaluation.store import RunKey, Store
 from goturn.evaluation.trackers import TrackerSpec
@@ -253,28 +252,3 @@ class _VideoWork:
 
     def _complete(self, experiment: Experiment) -> bool:
         return experiment.complete(self.runs[experiment.name], self.spec.deterministic)
-
-
-def problems_of(runs: Runs) -> list[str]:
-    """What trackers raised, or gave instead of boxes: a sentence for each that did."""
-    sentences = []
-    for tracker in dict.fromkeys(name for _, name, _ in runs):
-        bad = {
-            key: [run for run in each if run.problem_count]
-            for key, each in runs.items()
-            if key[1] == tracker
-        }
-        frames = sum(run.problem_count for each in bad.values() for run in each)
-        if frames:
-            (_, _, video), first = next((key, each[0]) for key, each in bad.items() if each)
-            tracked = sum(
-                int((run.trajectory.codes != SKIPPED).sum())
-                for key, each in runs.items()
-                if key[1] == tracker
-                for run in each
-            )
-            sentences.append(
-                f"{tracker} failed in {frames:,} of {tracked:,} frames, which count as frames without a "
-                f"box; the first: {video}, {first.problems[0]}."
-            )
-    return sentences

@@ -48,6 +48,7 @@ class Session:
         video: with at least one labelled frame.
         read: decodes a frame; the time for it does not count.
         strict: what a tracker raises, or gives instead of a box, is raised instead of written down.
+        fatal: likewise these errors alone, which are the machine's doing and not the tracker's.
         stop: asked before each frame.
         step: called after each frame.
 
@@ -62,11 +63,13 @@ class Session:
         read: Read,
         *,
         strict: bool = False,
+        fatal: tuple[type[Exception], ...] = (MemoryError,),
         stop: Callable[[], bool] = lambda: False,
         step: Callable[[], object] = lambda: None,
     ) -> None:
         self._tracker, self._video, self._read = tracker, video, read
-        self._strict, self._stop, self._step = strict, stop, step
+        self._fatal = Exception if strict else fatal
+        self._stop, self._step = stop, step
         self.first = first_labelled(video)
         count = len(video.frames)
         self._boxes = np.full((count, 4), np.nan)
@@ -138,9 +141,7 @@ class Session:
         return self._read(self._video.frames[number])
 
     def _note(self, number: int, error: Exception) -> None:
-        if self._strict or isinstance(
-            error, MemoryError
-        ):  # that is the machine's, not the tracker's
+        if isinstance(error, self._fatal):
             raise error
         self._count += 1
         if len(self._problems) < MAX_PROBLEMS:

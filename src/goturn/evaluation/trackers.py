@@ -66,6 +66,11 @@ class TrackerSpec:
         return self.kind in ("goturn", "identity")
 
     @property
+    def fatal(self) -> tuple[type[Exception], ...]:
+        """Its errors that are the machine's doing: of ours, those of a device, too."""
+        return (MemoryError, RuntimeError) if self.kind == "goturn" else (MemoryError,)
+
+    @property
     def trusted(self) -> bool:
         """Whether it leaves the frames that it is given as they are."""
         return self.kind != "module"

@@ -121,6 +121,7 @@ class Worker:
             question.experiment,
             question.repetition,
             read,
+            fatal=question.spec.fatal,
             step=self._step,
         )
         return replace(run, jobs=self._jobs)
