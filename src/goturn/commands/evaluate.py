@@ -328,7 +328,7 @@ class _Evaluator:
             print(f"goturn: failed: and {more} more", file=sys.stderr)
         print(
             f"goturn: error: {count(len(failures), 'run')} of a tracker on a video failed; such videos "
-            "are left out for all trackers; what was done is kept, and the same command tries the rest again",
+            "are left out for all trackers; what was done is kept, and the same command tries again",
             file=sys.stderr,
         )
         return ERROR
