@@ -148,7 +148,7 @@ def test_what_was_left_out_is_said(data, tmp_path, capsys):
     output = tmp_path / "out"
     code = evaluate(
         *(data, "--output", output, "--tracker", "scripted_trackers:Crash"),
-        *("--tracker", "identity", "scripted_trackers:Untidy"),
+        *("--tracker", "identity", "--tracker", "scripted_trackers:Untidy"),
     )
     assert code == 1
     said = capsys.readouterr()
@@ -166,7 +166,10 @@ def test_what_was_left_out_is_said(data, tmp_path, capsys):
     [
         (["{}"], (2, "no tracker given; pass --tracker SPEC")),
         (["{}", "--tracker", "kcf"], (2, "tracker 'kcf' is none")),
-        (["{}", "--tracker", "identity", "identity"], (2, "two trackers are called 'identity'")),
+        (
+            ["{}", "--tracker", "identity", "--tracker", "identity"],
+            (2, "two trackers are called 'identity'"),
+        ),
         (["{}", "--tracker", "nowhere.h5"], (1, "nowhere.h5: No such file or directory")),
         (["{}", "--tracker", "cv2:Nonesuch"], (1, "has no tracker 'Nonesuch'; it has ")),
         (["nowhere", "--tracker", "identity"], (1, "nowhere: no such folder")),
@@ -210,9 +213,20 @@ def test_data_without_videos_and_bad_data(data, tmp_path, capsys):
     assert "is a file; give a folder" in error_of(capsys)
 
 
-def test_help_says_what_trackers_there_are():
-    text = build_parser().format_help()
-    assert "evaluate" in text
+def test_trackers_may_go_before_the_data():
+    given = [
+        "evaluate",
+        "--tracker",
+        "cv2:MIL",
+        "--tracker=identity",
+        "d",
+        "--protocol",
+        "otb",
+        "got10k",
+    ]
+    args = build_parser().parse_args(given)
+    assert (args.data, args.trackers) == (["d"], ["cv2:MIL", "identity"])
+    assert args.protocols == ["otb", "got10k"]
 
 
 def wait_for(condition, child: subprocess.Popen) -> None:

@@ -57,16 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", nargs="+", metavar="DATA", help="a data set: PATH or KIND:PATH")
     parser.add_argument(
         "--tracker",
-        "--trackers",
         dest="trackers",
-        nargs="+",
-        action="extend",
+        action="append",
         metavar="SPEC",
         help="see above; give it again for each further one",
     )
     parser.add_argument(
         "--protocol",
-        "--protocols",
         dest="protocols",
         nargs="+",
         action="extend",
@@ -76,7 +73,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--experiment",
-        "--experiments",
         dest="experiments",
         nargs="+",
         action="extend",
@@ -126,7 +122,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="run nothing: score and report what is kept in --output, of all trackers there or of those "
         "whose names are given by --tracker",
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress, no warnings")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars, no warnings")
 
 
 def run(args: argparse.Namespace) -> int:

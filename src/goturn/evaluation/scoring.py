@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from goturn.data.model import Dataset, Video
-from goturn.evaluation.experiments import Experiment
+from goturn.evaluation.experiments import REGION_NOISE, Experiment
 from goturn.evaluation.protocols import PROTOCOLS
 from goturn.evaluation.results import SKIPPED, Evaluation
 from goturn.evaluation.running import Runs
@@ -58,6 +58,11 @@ def evaluations(
             if not videos:
                 continue
             notes = data_notes(subject) + tracker_notes(of)
+            if experiment.name == REGION_NOISE:
+                notes.append(
+                    "Starting boxes were scaled and shifted; VOT turns them too, which upright boxes "
+                    "cannot be."
+                )
             gone = [video.name for video in subject.videos if video not in videos]
             if gone:
                 notes.append(f"Left out, for not every tracker did them: {', '.join(gone)}.")
