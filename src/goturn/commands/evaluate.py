@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ from goturn.commands.progress import Loading, bar
 from goturn.commands.values import positive_argument
 
 if TYPE_CHECKING:
-    from goturn.commands.exits import StopRequest
     from goturn.evaluation.experiments import Experiment
     from goturn.evaluation.running import Outcome
     from goturn.evaluation.scoring import Subject
@@ -146,10 +145,9 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     sets = _open(args)
-    with locked(args.output, "another evaluation is writing here"), stop_on_signal() as request:
-        if args.score_only:
-            return _Evaluator(args, sets, experiments, request).score_kept()
-        return _Evaluator(args, sets, experiments, request).run_and_score(specs)
+    evaluator = _Evaluator(args, sets, experiments)
+    with locked(args.output, "another evaluation is writing here"):
+        return evaluator.score_kept() if args.score_only else evaluator.run_and_score(specs)
 
 
 def _experiments(args: argparse.Namespace) -> dict[str, list[Experiment]]:
@@ -215,41 +213,45 @@ class _Evaluator:
         args: argparse.Namespace,
         sets: Sequence[Subject],
         experiments: Mapping[str, Sequence[Experiment]],
-        request: StopRequest,
     ) -> None:
-        self._args, self._sets, self._request = args, sets, request
-        self._experiments = experiments
+        self._args, self._sets, self._experiments = args, sets, experiments
 
     def run_and_score(self, specs: Sequence[TrackerSpec]) -> int:
         """Runs what is not kept yet; gives the exit code."""
+        with stop_on_signal() as request:
+            outcomes = self._run(specs, lambda: request.signal != 0)
+        if request.signal:
+            return self._tell_stopped(outcomes, request.signal)
+        names = [spec.name for spec in specs]
+        return self._score([(each, names) for each in self._sets], outcomes)
+
+    def _run(self, specs: Sequence[TrackerSpec], stop: Callable[[], bool]) -> list[Outcome]:
+        """What was done, by data set; fewer where it was stopped."""
         from goturn.evaluation.pool import Pool
         from goturn.evaluation.running import check_trackers, run_trackers
 
         outcomes: list[Outcome] = []
+        quiet = self._args.quiet
         with Pool(self._args.jobs, patience=self._args.timeout) as pool:
-            fingerprints = check_trackers(pool, specs, stop=self._stopped)
-            if fingerprints is None:
-                return self._tell_stopped(outcomes)
-            for each in self._sets:
+            fingerprints = check_trackers(pool, specs, stop=stop)
+            for each in self._sets if fingerprints is not None else ():
                 store = self._store(each)
                 store.remove_temporaries()
-                quiet = self._args.quiet
                 with bar(quiet=quiet, label=each.name, total=0, unit=" frames") as progress:
                     outcome = run_trackers(
                         pool,
                         store,
                         each.videos,
                         specs,
-                        fingerprints=fingerprints,
+                        fingerprints=fingerprints or {},
                         experiments=self._runs_wanted(),
                         progress=progress,
-                        stop=self._stopped,
+                        stop=stop,
                     )
                 outcomes.append(outcome)
                 if not outcome.complete:
-                    return self._tell_stopped(outcomes)
-        names = [spec.name for spec in specs]
-        return self._score([(each, names) for each in self._sets], outcomes)
+                    break
+        return outcomes
 
     def score_kept(self) -> int:
         """Scores what is kept; gives the exit code."""
@@ -329,10 +331,7 @@ class _Evaluator:
         )
         return ERROR
 
-    def _stopped(self) -> bool:
-        return self._request.signal != 0
-
-    def _tell_stopped(self, outcomes: Sequence[Outcome]) -> int:
+    def _tell_stopped(self, outcomes: Sequence[Outcome], signal: int) -> int:
         from goturn.data.reading import count
 
         made, kept = sum(each.made for each in outcomes), sum(each.kept for each in outcomes)
@@ -343,7 +342,7 @@ class _Evaluator:
             "from there",
             file=sys.stderr,
         )
-        return SIGNAL_BASE + self._request.signal
+        return SIGNAL_BASE + signal
 
     def _warn(self, sentence: str) -> None:
         if not self._args.quiet:
