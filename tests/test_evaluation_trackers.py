@@ -162,32 +162,45 @@ def test_a_frame_that_is_shared_can_be_read(tmp_path):
 
 
 class _Old:
-    """What cv2.legacy answers."""
+    """What cv2.legacy answers; it finds the object in its first update alone."""
 
     def __init__(self, well):
-        self.well = well
+        self.well, self.found = well, True
 
     def init(self, frame, box):
         assert all(isinstance(value, int) for value in box)
         return self.well
 
     def update(self, frame):
-        return False, (0.0, 0.0, 0.0, 0.0)
+        found, self.found = self.found, False
+        return found, ((5.0, 6.0, 7.0, 8.0) if found else (0.0, 0.0, 0.0, 0.0))
 
 
 def test_opencv_that_cannot_start_or_has_lost_its_object():
     with pytest.raises(ValueError, match="could not be started"):
         opencv.OpenCVTracker(lambda: _Old(False)).init(FRAME, Box(1, 2, 3, 4))
-    tracker = opencv.OpenCVTracker(lambda: _Old(True))
-    tracker.init(FRAME, Box(1, 2, 3, 4))
-    assert tracker.update(FRAME) == (False, (0.0, 0.0, 0.0, 0.0))
+    for keep in (False, True):
+        tracker = opencv.OpenCVTracker(lambda: _Old(True), keep=keep)
+        tracker.init(FRAME, Box(1, 2, 3, 4))
+        assert tracker.update(FRAME) == (True, (5, 6, 7, 8))
+        found, box = tracker.update(FRAME)
+        assert found is keep
+        assert not keep or box == (5, 6, 7, 8)
+        tracker.init(FRAME, Box(9, 9, 9, 9))
+        assert tracker.update(FRAME) == (True, (5, 6, 7, 8))
+    assert build(parse_tracker("cv2:MIL,lost=keep")).tracker._keep is True
+    assert build(parse_tracker("cv2:MIL")).tracker._keep is False
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("cv2:Nonesuch", r"has no tracker 'Nonesuch'; it has .*cv2:MIL.*opencv-contrib-python"),
-        ("cv2:MIL,speed=3", "cv2:MIL has no option 'speed'; there are: .*samplerInitInRadius"),
+        (
+            "cv2:MIL,speed=3",
+            "cv2:MIL has no option 'speed'; there are: lost, .*samplerInitInRadius",
+        ),
+        ("cv2:MIL,lost=yes", "lost must be none or keep; got 'yes'"),
         ("cv2:MIL,samplerInitInRadius=far", "samplerInitInRadius cannot be 'far'"),
         ("cv2:MIL,featureSetNumFeatures=1.5", "featureSetNumFeatures cannot be '1.5'"),
     ],

@@ -31,7 +31,8 @@ trackers, each with NAME= before it if it is to be called otherwise:
   weights.h5 or goturn:weights.h5    with other ones; options device=, precision= and ahead=yes after
                                      commas: weights.h5,device=cpu,precision=int8
   cv2:KCF, cv2:CSRT, cv2:MIL ...     what the installed OpenCV has; options are its Params', such as
-                                     cv2:Nano,backbone=FILE,neckhead=FILE
+                                     cv2:Nano,backbone=FILE,neckhead=FILE; where it says that it has
+                                     lost the object there is no box, with lost=keep the last one stands
   identity                           the first box for ever
   module:Class                       any class or function that makes an object with init(frame, box) and
                                      update(frame): BGR frames, boxes x, y, w, h in pixels from 0

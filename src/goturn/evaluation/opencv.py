@@ -16,11 +16,16 @@ class OpenCVTracker:
 
     ``init`` makes a new one each time: some cannot be started twice.  OpenCV takes whole pixels alone,
     so the box to start on is rounded.
+
+    Args:
+        create: makes one.
+        keep: where it says that it has lost the object, its last box stands; else there is none.
     """
 
-    def __init__(self, create: Callable[[], Any]) -> None:
-        self._create = create
+    def __init__(self, create: Callable[[], Any], *, keep: bool = False) -> None:
+        self._create, self._keep = create, keep
         self._tracker = create()  # what is missing is missed now
+        self._last: Sequence[float] = ()
 
     def init(self, frame: np.ndarray, box: Iterable[float]) -> None:
         """Starts.
@@ -28,7 +33,8 @@ class OpenCVTracker:
         Raises:
             cv2.error, ValueError: OpenCV cannot start there.
         """
-        x, y, w, h = (round(value) for value in box)
+        self._last = tuple(box)
+        x, y, w, h = (round(value) for value in self._last)
         self._tracker = self._create()
         # The newer interface returns None, the older one whether it went well.
         if self._tracker.init(frame, (x, y, max(w, 1), max(h, 1))) is False:
@@ -37,7 +43,9 @@ class OpenCVTracker:
     def update(self, frame: np.ndarray) -> tuple[bool, Sequence[float]]:
         """Whether it has found the object, and its box."""
         found, box = self._tracker.update(frame)
-        return bool(found), box
+        if found:
+            self._last = box
+        return bool(found) or self._keep, self._last
 
 
 def make(target: str, options: Mapping[str, str]) -> OpenCVTracker:
@@ -45,7 +53,8 @@ def make(target: str, options: Mapping[str, str]) -> OpenCVTracker:
 
     Args:
         target: a key of :func:`trackers`.
-        options: fields of its Params, as texts.
+        options: fields of its Params, as texts; and ``lost``, "none" or "keep": whether the last box
+            stands where the tracker says that it has lost the object.
 
     Raises:
         ValueError: there is no such tracker or option, or it lacks a file.
@@ -57,11 +66,17 @@ def make(target: str, options: Mapping[str, str]) -> OpenCVTracker:
             f"{names()}; opencv-contrib-python has more than opencv-python"
         )
     module, name = known[target]
+    lost = options.get("lost", "none")
+    if lost not in ("none", "keep"):
+        raise ValueError(f"cv2:{target}: lost must be none or keep; got {lost!r}")
+    options = {key: text for key, text in options.items() if key != "lost"}
     create: Any = getattr(module, f"Tracker{name}_create")
     kind: Any = getattr(module, f"Tracker{name}_Params", None)
     parameters = _parameters(target, kind, options)
     try:
-        return OpenCVTracker(lambda: create() if parameters is None else create(parameters))
+        return OpenCVTracker(
+            lambda: create() if parameters is None else create(parameters), keep=lost == "keep"
+        )
     except cv2.error as error:
         files = _file_fields(kind)
         needs = "".join(f",{field}=FILE" for field in files)
@@ -106,7 +121,7 @@ def _parameters(target: str, kind: Any, options: Mapping[str, str]) -> Any:
     parameters = kind() if known else None
     for key, text in options.items():
         if key not in known:
-            has = ", ".join(known) or "none"
+            has = ", ".join(["lost", *known])
             raise ValueError(f"cv2:{target} has no option {key!r}; there are: {has}")
         before = getattr(parameters, key)
         try:
