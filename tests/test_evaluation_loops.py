@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goturn.box import Box
@@ -260,6 +260,7 @@ BOXES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(BOXES, st.integers(0, 10_000), st.integers(0, 14), st.text(max_size=5))
 def test_noise_is_within_its_limits_and_the_same_again(box, number, repetition, name):
     labelled = Video(name, (), {number: box})
