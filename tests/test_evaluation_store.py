@@ -15,7 +15,7 @@ from goturn.box import Box
 from goturn.data.model import Dataset, FrameFiles, Video
 from goturn.evaluation.results import Trajectory
 from goturn.evaluation.session import Run
-from goturn.evaluation.store import RunKey, Store, dataset_names, video_digest
+from goturn.evaluation.store import RunKey, Store, dataset_names, remove_temporaries, video_digest
 
 KEY = RunKey("baseline", "KCF", "ball", 0)
 TRACKER = {"spec": "cv2:KCF", "opencv": "5.0.0"}
@@ -137,9 +137,12 @@ def test_other_files_are_as_good_as_none(store, video, content):
 def test_what_a_killed_evaluation_left_is_removed(store, video):
     store.save(KEY, video, TRACKER, made())
     left = Path(f"{store.path(KEY)}.tmp.1.0")
-    left.write_bytes(b"half")
-    store.remove_temporaries()
+    others = [store.folder / name for name in ("a.tmp", "b.tmp.txt", "c.tmp.1.txt")]
+    for path in (left, *others):
+        path.write_bytes(b"half")
+    remove_temporaries(store.folder)
     assert not left.exists()
+    assert all(path.exists() for path in others)
     assert store.load(KEY, video, TRACKER) is not None
 
 

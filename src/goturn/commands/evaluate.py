@@ -131,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UsageError, OSError, ValueError, RuntimeError: with a sentence for the user.
     """
+    from goturn.evaluation.store import remove_temporaries
     from goturn.evaluation.trackers import parse_trackers
     from goturn.training.run_folder import locked
 
@@ -148,6 +149,7 @@ def run(args: argparse.Namespace) -> int:
     sets = _open(args)
     evaluator = _Evaluator(args, sets, experiments)
     with locked(args.output, "another evaluation is writing here"):
+        remove_temporaries(args.output)
         return evaluator.score_kept() if args.score_only else evaluator.run_and_score(specs)
 
 
@@ -237,7 +239,6 @@ class _Evaluator:
             fingerprints = check_trackers(pool, specs, stop=stop)
             for each in self._sets if fingerprints is not None else ():
                 store = self._store(each)
-                store.remove_temporaries()
                 with bar(quiet=quiet, label=each.name, total=0, unit=" frames") as progress:
                     outcome = run_trackers(
                         pool,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,11 +110,6 @@ class Store:
         folder = self.folder / experiment
         return subfolders(folder) if folder.is_dir() else []
 
-    def remove_temporaries(self) -> None:
-        """Removes what a killed evaluation has left half written; nobody else may be writing."""
-        for path in self.folder.glob("*/*/*.json.tmp.*"):
-            path.unlink(missing_ok=True)
-
     def _of(
         self, key: RunKey, video: Video, fingerprint: Mapping[str, object]
     ) -> dict[str, object]:
@@ -127,6 +123,15 @@ class Store:
             "repetition": key.repetition,
             "tracker": dict(fingerprint),
         }
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Removes what a killed evaluation has left half written in a folder and those in it; nobody else may
+    be writing there.
+    """
+    for path in folder.rglob("*.tmp.*"):
+        if re.search(r"\.tmp\.[0-9]+\.[0-9]+$", path.name):
+            path.unlink(missing_ok=True)
 
 
 def video_digest(video: Video) -> str:
