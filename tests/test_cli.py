@@ -114,8 +114,7 @@ def test_help_lists_commands_and_exit_codes_and_does_not_load_opencv():
     assert ran.stdout.endswith("False\n")
     for word in ("track", "data", "train", "convert", "info", "exit codes:", "130", "143"):
         assert word in ran.stdout
-    for absent in ("evaluate", "bench"):
-        assert absent not in ran.stdout
+    assert "bench" not in ran.stdout
 
 
 @pytest.mark.parametrize("command", ["track", "data", "train", "convert", "info"])

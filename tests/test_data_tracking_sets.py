@@ -51,6 +51,39 @@ def test_otb_videos_labelled_in_part(tmp_path, name, images, first, last):
     assert video.boxes[0] == Box(0, 1, 10, 8)
 
 
+def test_otb_separators_may_differ_from_file_to_file(tmp_path):
+    """Commas, tabs and blanks all occur in the original, with stray blanks around them."""
+    for name, text in {
+        "Comma": "11,21,30,40\n12, 22, 30, 40\n",
+        "Tab": "11\t21\t30\t40\r\n12\t22\t30\t40\r\n",
+        "Blank": "  11 21 30 40 \n12   22 30 40",
+    }.items():
+        frames(tmp_path / name / "img", [1, 2], 4)
+        write(tmp_path / name / "groundtruth_rect.txt", text)
+    dataset = otb.load(tmp_path)
+    assert [video.name for video in dataset.videos] == ["Blank", "Comma", "Tab"]
+    for video in dataset.videos:
+        assert video.boxes == {0: Box(10, 20, 30, 40), 1: Box(11, 21, 30, 40)}
+        assert video.base == 1
+
+
+def test_otb_an_only_annotation_that_is_empty_is_named(tmp_path):
+    frames(tmp_path / "Human4" / "img", [1, 2], 4)
+    write(tmp_path / "Human4" / "groundtruth_rect.txt", "")
+    dataset = otb.load(tmp_path)
+    assert dataset.videos == ()
+    assert reasons(dataset) == ["empty"]
+
+
+def test_otb_frames_whose_numbers_begin_elsewhere(tmp_path):
+    """BlurCar1's images begin at 247; its lines are about these."""
+    frames(tmp_path / "BlurCar1" / "img", range(247, 250), 4)
+    write(tmp_path / "BlurCar1" / "groundtruth_rect.txt", lines(boxes(3)))
+    (video,) = otb.load(tmp_path).videos
+    assert video.frames[0].name == "0247.jpg"
+    assert list(video.boxes) == [0, 1, 2]
+
+
 def test_otb_videos_that_were_cut_already(tmp_path):
     frames(tmp_path / "David" / "img", range(1, 472), 4)
     write(tmp_path / "David" / "groundtruth_rect.txt", lines(boxes(471)))
@@ -93,8 +126,35 @@ def test_vot(tmp_path):
     assert dataset.videos[1].frames[0] == tmp_path / "ball" / "color" / "00000001.jpg"
     for video in dataset.videos:
         assert video.boxes == {0: Box(10, 20, 30, 40), 1: Box(20, 10, 20, 20)}
-    from_zero = vot.load(tmp_path, base="0")
-    assert from_zero.videos[0].boxes == {0: Box(11, 21, 30, 40), 1: Box(21, 11, 20, 20)}
+        assert video.corners == {1: (40, 30, 20, 30, 20, 10, 40, 10)}
+        assert (video.tags, video.base) == ({}, 1)
+    from_zero = vot.load(tmp_path, base="0").videos[0]
+    assert from_zero.boxes == {0: Box(11, 21, 30, 40), 1: Box(21, 11, 20, 20)}
+    assert from_zero.corners == {1: (41, 31, 21, 31, 21, 11, 41, 11)}
+    assert from_zero.base == 0
+
+
+def test_vot_attributes(tmp_path):
+    write(tmp_path / "list.txt", "ball\n")
+    ball = frames(tmp_path / "ball", [1, 2, 3, 4])
+    (ball / "00000002.jpg").unlink()  # flags are lines', not images'
+    write(ball / "groundtruth.txt", "11,21,30,40\n" * 4)
+    write(ball / "occlusion.label", "0\n1\n1\n0\n")
+    write(ball / "camera_motion.tag", "1\n1\n")  # the rest have it not
+    write(ball / "size_change.label", "0\n" * 4)
+    write(ball / "illum_change.label", "0\nyes\n0\n0\n")
+    write(ball / "practical.value", "0.1\n" * 4)
+    dataset = vot.load(tmp_path)
+    (video,) = dataset.videos
+    assert list(video.boxes) == [0, 1, 2]
+    assert video.tags == {
+        "camera_motion": frozenset({0}),
+        "occlusion": frozenset({1}),
+        "size_change": frozenset(),
+    }
+    assert (ball / "illum_change.label", "a line that is neither 0 nor 1") in [
+        (problem.path, problem.reason) for problem in dataset.problems
+    ]
 
 
 def test_vot_regions():
@@ -150,6 +210,24 @@ def test_got10k(tmp_path):
     (tmp_path / "val" / "list.txt").unlink()
     with pytest.raises(DataError, match="is that split missing"):
         got10k.load(tmp_path, split="val")
+
+
+def test_got10k_frames_in_which_the_object_is_covered(tmp_path):
+    """They are labelled and not scored; one from which it is absent has no label at all."""
+    got(tmp_path, "a", "1,2,3,4\n5,6,7,8\n0,0,0,0\n9,9,9,9\n", "0\n0\n1\n0\n", 4)
+    write(tmp_path / "a" / "cover.label", "8\n0\n0\n1\n")
+    got(tmp_path, "b", "1,2,3,4\n" * 3)  # no labels of either kind, and no meta_info.ini
+    a, b = got10k.load(tmp_path).videos
+    assert list(a.boxes) == [0, 1, 3]
+    assert a.ignored == {1}
+    assert (list(b.boxes), b.ignored, b.base) == ([0, 1, 2], frozenset(), 0)
+    for bad, reason in (
+        ("8\n0\n", "4 lines, but there are 2 flags of cover"),
+        ("9\n" * 4, "not from 0"),
+    ):
+        write(tmp_path / "a" / "cover.label", bad)
+        (problem,) = got10k.load(tmp_path).problems
+        assert reason in problem.reason
 
 
 def test_got10k_problems(tmp_path):

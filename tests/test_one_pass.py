@@ -10,8 +10,9 @@ import pytest
 
 from goturn.box import Box
 from goturn.data.model import Video
-from goturn.evaluation.one_pass import Stopped, mean_overlap, mean_overlaps, track_video
+from goturn.evaluation.one_pass import mean_overlap, mean_overlaps, track_video
 from goturn.evaluation.reset import reset_score, track_with_resets
+from goturn.evaluation.session import Stopped
 
 
 def frame(path: Path) -> np.ndarray:

@@ -17,7 +17,8 @@ import pytest
 
 from goturn.cli import main
 from goturn.data.model import DataError
-from goturn.evaluation.one_pass import Stopped, mean_overlaps
+from goturn.evaluation.one_pass import mean_overlaps
+from goturn.evaluation.session import Stopped
 from goturn.network import Network
 from goturn.tracker import Tracker
 from goturn.training import trainer, validation

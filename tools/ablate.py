@@ -26,8 +26,9 @@ import numpy as np
 
 from goturn.commands.exits import SIGNAL_BASE, stop_on_signal
 from goturn.data import FrameReader, Video
-from goturn.evaluation.one_pass import Stopped, mean_overlaps
+from goturn.evaluation.one_pass import mean_overlaps
 from goturn.evaluation.reset import ResetRun, reset_score, track_with_resets
+from goturn.evaluation.session import Stopped
 from goturn.tracker import Tracker
 from goturn.training.config import TrainConfig
 from goturn.training.diagnosis import DivergedError

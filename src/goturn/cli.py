@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 import goturn
-from goturn.commands import convert, data, demo, info, track, train
+from goturn.commands import convert, data, demo, evaluate, info, track, train
 from goturn.commands.exits import ERROR, SIGNAL_BASE, USAGE, UsageError
 
 EPILOG = """\
@@ -42,6 +42,7 @@ STOPS = {
     demo: "goturn demo completes its video first",
     track: "goturn track completes its outputs first",
     train: "goturn train saves a checkpoint first",
+    evaluate: "goturn evaluate keeps the runs that are done, and goes on with them",
 }
 
 #: Subcommand, its module, one line about it.
@@ -49,6 +50,7 @@ COMMANDS = (
     ("demo", demo, "track a clip that is made on the spot: does it work, and how fast?"),
     ("track", track, "follow objects through a video, a camera or a folder of images"),
     ("train", train, "learn weights from labelled videos and photographs"),
+    ("evaluate", evaluate, "score trackers on labelled videos by the field's protocols"),
     ("data", data, "what is in data sets, what is wrong with them, and how they look"),
     ("convert", convert, "convert weights between formats"),
     ("info", info, "what is installed, built and found on this machine"),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from goturn.commands.exits import DONE, UsageError
+from goturn.commands.progress import Loading
 from goturn.commands.values import sheet_count_argument
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     _check_sheet(args)
     reader = FrameReader()
-    progress = _Progress(args.quiet)
+    progress = Loading(args.quiet)
     datasets, refused = [], []
     for spec in args.specs:
         dataset = open_dataset(spec, progress=progress)
@@ -115,18 +115,3 @@ def _write_sheet(
     samples = choose(datasets, args.count or 24)
     write_sheet(Path(args.sheet), make_sheet(samples, reader))
     print(f"wrote {args.sheet}: {len(samples)} samples")
-
-
-class _Progress:
-    """Bars on a terminal's standard error; nothing where that is a file."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._disable = True if quiet else None
-
-    def __call__(self, things: Sequence[Any], label: str, /) -> Iterable[Any]:
-        from tqdm import tqdm
-
-        bar: Iterable[Any] = tqdm(
-            things, desc=label, file=sys.stderr, disable=self._disable, leave=False
-        )
-        return bar

@@ -28,6 +28,14 @@ def count_argument(text: str) -> int:
     return int(text)
 
 
+def positive_argument(text: str) -> int:
+    """A whole number from 1 on."""
+    count = count_argument(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return count
+
+
 def rate_argument(text: str) -> float:
     """Frames per second, above 0."""
     try:

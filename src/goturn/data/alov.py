@@ -135,7 +135,8 @@ def _add(found: Found, category: str, name: str, annotation: Path, images: Path)
             boxes[file] = box
     if boxes:
         ordered = dict(sorted(boxes.items()))
-        found.videos.append(Video(full_name(category, name), FrameFiles(images, names), ordered))
+        files = FrameFiles(images, names)
+        found.videos.append(Video(full_name(category, name), files, ordered, base=1))
 
 
 def _index(names: Sequence[str]) -> Callable[[int], int | None]:

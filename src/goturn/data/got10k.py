@@ -2,8 +2,10 @@
 ``groundtruth.txt`` and ``absence.label``.
 
 The truth is a line ``x,y,w,h`` per frame; a frame from which the object is absent (1 in
-``absence.label``) counts as unlabelled.  The folder of one split may be given as well.  The test split
-has no truth and is not read.
+``absence.label``) counts as unlabelled, and one in which nothing of it is to be seen (0 in
+``cover.label``, whose 8 is all of it) is labelled and not scored.  Either file may be missing, as may
+``meta_info.ini``, of which nothing is needed.  The folder of one split may be given as well.  The test
+split has no truth and is not read.
 """
 
 from __future__ import annotations
@@ -12,12 +14,16 @@ from pathlib import Path
 
 from goturn.data.loader import Found, Layout, Progress, silent
 from goturn.data.model import DataError, Dataset
-from goturn.data.reading import check_folder, read_lines
-from goturn.data.sequences import LIST, add_video, listed
+from goturn.data.reading import check_folder
+from goturn.data.sequences import LIST, add_video, listed, read_flags
 
 KIND = "got10k"
 TRUTH = "groundtruth.txt"
 ABSENCE = "absence.label"
+COVER = "cover.label"
+
+#: The value of ``cover.label`` where the whole object is visible.
+ALL_VISIBLE = 8
 LOOKS = "train or val with list.txt, NAME/groundtruth.txt, NAME/absence.label and NAME/00000001.jpg"
 SPLITS = ("train", "val")
 
@@ -54,18 +60,22 @@ def load(path: Path, *, split: str = "all", progress: Progress = silent) -> Data
 
 
 def _add(found: Found, folder: Path) -> None:
-    absent: list[bool] = []
-    label = folder / ABSENCE
-    if label.exists():
-        try:
-            flags = read_lines(label)
-            if any(flag not in ("0", "1") for flag in flags):
-                raise ValueError("a line that is neither 0 nor 1")
-        except ValueError as error:
-            found.leave_out(label, error)
-            return
-        absent = [flag == "1" for flag in flags]
-    add_video(found, folder.name, folder / TRUTH, folder, absent=absent)
+    flags: dict[str, list[int]] = {}
+    for name, highest in ((ABSENCE, 1), (COVER, ALL_VISIBLE)):
+        if (folder / name).exists():
+            try:
+                flags[name] = read_flags(folder / name, highest)
+            except ValueError as error:
+                found.leave_out(folder / name, error)
+                return
+    add_video(
+        found,
+        folder.name,
+        folder / TRUTH,
+        folder,
+        absent=[flag == 1 for flag in flags.get(ABSENCE, [])],
+        ignored=[flag == 0 for flag in flags.get(COVER, [])],
+    )
 
 
 def recognise(path: Path) -> bool:

@@ -79,6 +79,9 @@ class Video:
     """Attributes such as "occlusion": the numbers of the frames that have each."""
     ignored: frozenset[int] = frozenset()
     """Labelled frames that evaluation passes by: those in which the object is wholly covered."""
+    base: int = 0
+    """The coordinate that the set's own files give the first pixel, 0 or 1.  ``boxes`` and ``corners``
+    begin at 0 whatever it is; who writes boxes for the set's own tools adds it to x and y."""
 
     def pairs(self) -> list[tuple[int, int]]:
         """Successive labelled frames, (previous, current)."""

@@ -55,6 +55,7 @@ def load(path: Path, *, progress: Progress = silent) -> Dataset:
                 frame_folder(folder),
                 parse=from_one,
                 part=PARTS.get(name),
+                base=1,
             )
     return found.dataset(LOOKS)
 

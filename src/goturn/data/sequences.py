@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from goturn.box import Box
@@ -26,6 +26,10 @@ def add_video(
     parse: Callable[[str], Box | None] = rectangle,
     part: tuple[int, int] | None = None,
     absent: Sequence[bool] = (),
+    ignored: Sequence[bool] = (),
+    tags: Mapping[str, Sequence[bool]] | None = None,
+    corners: Callable[[str], tuple[float, ...] | None] | None = None,
+    base: int = 0,
 ) -> None:
     """Reads a sequence into ``found``: as a video, or as the problems that it has.
 
@@ -37,16 +41,22 @@ def add_video(
         parse: a line to a box; None for an unlabelled frame; ValueError for a bad line.
         part: numbers of the first and last frame that are labelled, if there are more frames than lines.
         absent: where given, whether each frame's line is not to be read.
+        ignored: where given, whether evaluation passes by each frame.
+        tags: by attribute, whether each frame has it; as many as lines, or fewer where the rest have not.
+        corners: a line that ``parse`` takes to the quadrangle in it; None where it has none.
+        base: of the video.
     """
     read = found.lines_and_images(annotation, images)
     if read is None:
         return
     lines, names = read
-    if absent and len(absent) != len(lines):
-        found.leave_out(
-            annotation, f"{count(len(lines), 'line')}, but there are {len(absent)} flags of absence"
-        )
-        return
+    for flags, what in ((absent, "absence"), (ignored, "cover")):
+        if flags and len(flags) != len(lines):
+            found.leave_out(
+                annotation,
+                f"{count(len(lines), 'line')}, but there are {len(flags)} flags of {what}",
+            )
+            return
     if part is not None and len(names) > len(lines):
         inside = [each for each in names if part[0] <= (frame_number(each) or 0) <= part[1]]
         names = inside or names
@@ -64,16 +74,50 @@ def add_video(
     if parsed is None:
         return
     boxes: dict[int, Box] = {}
+    quadrangles: dict[int, tuple[float, ...]] = {}
     for line, box in parsed.items():
         file = files[line]
         if file is None:
             found.leave_out(images, f"the frame of line {line + 1} of {annotation.name} is missing")
         elif box is not None:
             boxes[file] = box
+            quadrangle = corners(lines[line]) if corners else None
+            if quadrangle is not None:
+                quadrangles[file] = quadrangle
     if not boxes:
         found.leave_out(annotation, "no frame is labelled")
         return
-    found.videos.append(Video(name, FrameFiles(images, names), boxes))
+    found.videos.append(
+        Video(
+            name,
+            FrameFiles(images, names),
+            boxes,
+            corners=quadrangles,
+            tags={tag: _numbers(flags, files) for tag, flags in (tags or {}).items()},
+            ignored=_numbers(ignored, files) & boxes.keys(),
+            base=base,
+        )
+    )
+
+
+def _numbers(flags: Sequence[bool], files: Sequence[int | None]) -> frozenset[int]:
+    """The frames whose line is flagged."""
+    pairs = zip(flags, files, strict=False)  # attributes may end early
+    return frozenset(file for flag, file in pairs if flag and file is not None)
+
+
+def read_flags(path: Path, highest: int = 1) -> list[int]:
+    """A file with a whole number from 0 to ``highest`` in each line.
+
+    Raises:
+        ValueError: anything else; a clause.
+    """
+    known = {str(value): value for value in range(highest + 1)}
+    flags = [known.get(line) for line in read_lines(path)]
+    if None in flags:
+        allowed = "neither 0 nor 1" if highest == 1 else f"not from 0 to {highest}"
+        raise ValueError(f"a line that is {allowed}")
+    return [flag for flag in flags if flag is not None]
 
 
 def files_of_lines(names: Sequence[str], lines: int) -> list[int | None]:

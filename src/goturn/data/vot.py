@@ -1,8 +1,12 @@
 """VOT challenges: ``list.txt``, and in each folder it names ``groundtruth.txt`` and the frames.
 
-A line is ``x,y,w,h`` or four corners ``x1,y1,...,x4,y4``, of which the upright rectangle around them is
-taken.  Frames are in ``color/`` or beside the ground truth.  Coordinates begin at 1, as the authors' code
-has it (facts 2.2); the option ``base=0`` is for sets that begin at 0.
+A line is ``x,y,w,h`` or four corners ``x1,y1,...,x4,y4``: these are kept, and the upright rectangle
+around them is the box.  Frames are in ``color/`` or beside the ground truth.  Coordinates begin at 1, as
+the authors' code has it (facts 2.2); the option ``base=0`` is for sets that begin at 0.
+
+Attributes, such as ``camera_motion``, ``illum_change``, ``occlusion``, ``size_change`` and
+``motion_change``, are files of their names ending in ``.tag`` or ``.label``, a line 1 or 0 per frame;
+where lines are missing at the end, the frames do not have it.
 """
 
 from __future__ import annotations
@@ -14,12 +18,15 @@ from goturn.box import Box
 from goturn.data.loader import Found, Layout, Progress, silent
 from goturn.data.model import Dataset
 from goturn.data.reading import checked_box, count, numbers
-from goturn.data.sequences import LIST, add_video, listed
+from goturn.data.sequences import LIST, add_video, listed, read_flags
 
 KIND = "vot"
 TRUTH = "groundtruth.txt"
 LOOKS = "list.txt and NAME/groundtruth.txt with frames in NAME/color or NAME"
 BASES = ("1", "0")
+
+#: How the files of attributes end, in the data set of 2014 and in later ones.
+TAGS = (".label", ".tag")
 
 
 def load(path: Path, *, base: str = "1", progress: Progress = silent) -> Dataset:
@@ -41,12 +48,36 @@ def load(path: Path, *, base: str = "1", progress: Progress = silent) -> Dataset
         box = region(line)
         return box and box._replace(x=box.x - first, y=box.y - first)
 
+    def corners(line: str) -> tuple[float, ...] | None:
+        values = numbers(line)
+        return tuple(value - first for value in values) if len(values) == 8 else None
+
     for name in progress(listed(found, path), KIND):
         folder = path / name
         colour = folder / "color"
         images = colour if colour.is_dir() else folder
-        add_video(found, name, folder / TRUTH, images, parse=parse)
+        add_video(
+            found,
+            name,
+            folder / TRUTH,
+            images,
+            parse=parse,
+            corners=corners,
+            tags=_tags(found, folder),
+            base=first,
+        )
     return found.dataset(LOOKS)
+
+
+def _tags(found: Found, folder: Path) -> dict[str, list[bool]]:
+    """By attribute, whether each frame has it; an attribute that cannot be read is a problem."""
+    tags = {}
+    for name in found.file_names(folder, TAGS):
+        try:
+            tags[Path(name).stem] = [flag == 1 for flag in read_flags(folder / name)]
+        except ValueError as error:
+            found.leave_out(folder / name, error)
+    return tags
 
 
 def region(line: str) -> Box | None:

@@ -2,68 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from goturn.box import Box
 from goturn.data.model import Video
+from goturn.evaluation.session import Read, Session
+from goturn.evaluation.trackers import AnyTracker
 
 
-class AnyTracker(Protocol):
-    """What is evaluated."""
-
-    def init(self, frame: np.ndarray, box: Iterable[float]) -> object:
-        """Starts on what is in ``box`` of ``frame``."""
-
-    def update(self, frame: np.ndarray) -> Sequence[float]:
-        """x, y, w, h in the next frame, pixels."""
-
-
-class Stopped(Exception):
-    """Somebody asked to stop."""
-
-
-def first_labelled(video: Video) -> int:
-    """The frame to start a tracker on.
+def one_pass(session: Session, video: Video) -> None:
+    """Tracks from the first labelled frame (its true box) to the video's last.
 
     Raises:
-        ValueError: there is none.
+        ValueError: a frame that cannot be decoded.
+        Stopped: on request.
     """
-    for number in video.boxes:
-        return number
-    raise ValueError(f"{video.name} has no labelled frame to start a tracker on")
+    session.start(session.first, video.boxes[session.first])
+    for number in range(session.first + 1, len(video.frames)):
+        session.follow(number)
 
 
 def track_video(
     tracker: AnyTracker,
     video: Video,
-    read: Callable[[Path], np.ndarray],
+    read: Read,
     *,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[int, Box]:
     """Boxes by frame number, from the first labelled frame (its true box) to the video's last.
 
     Args:
-        tracker: started here.
+        tracker: started here; what it raises is raised.
         video: with at least one labelled frame.
         read: decodes a frame.
         stop: asked before each frame.
 
     Raises:
-        ValueError: a video without labels, or a frame that cannot be decoded.
+        ValueError: a video without labels, or a frame that cannot be decoded, or no box.
         Stopped: ``stop`` said so.
     """
-    first = first_labelled(video)
-    tracker.init(read(video.frames[first]), video.boxes[first])
-    boxes = {first: video.boxes[first]}
-    for number in range(first + 1, len(video.frames)):
-        if stop():
-            raise Stopped
-        boxes[number] = Box(*tracker.update(read(video.frames[number])))
-    return boxes
+    session = Session(tracker, video, read, strict=True, stop=stop)
+    one_pass(session, video)
+    boxes = session.run().trajectory.boxes.tolist()
+    return {number: Box(*boxes[number]) for number in range(session.first, len(boxes))}
 
 
 def mean_overlap(video: Video, boxes: dict[int, Box]) -> float:
@@ -74,7 +57,7 @@ def mean_overlap(video: Video, boxes: dict[int, Box]) -> float:
 def mean_overlaps(
     tracker: AnyTracker,
     videos: Sequence[Video],
-    read: Callable[[Path], np.ndarray],
+    read: Read,
     *,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, float]:

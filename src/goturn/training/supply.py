@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from goturn.data.images import FrameReader
 from goturn.data.model import Problem, check_problems
-from goturn.evaluation.one_pass import Stopped
+from goturn.evaluation.session import Stopped
 from goturn.network import Network
 from goturn.training.config import TrainConfig
 from goturn.training.examples import Examples, Plan, crop, crop_ahead

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from goturn.data.model import DataError
-from goturn.evaluation.one_pass import Stopped
+from goturn.evaluation.session import Stopped
 from goturn.network import Network
 from goturn.training import solver
 from goturn.training.checkpoint import Checkpoint, Checkpoints

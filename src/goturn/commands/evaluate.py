@@ -1,0 +1,351 @@
+"""``goturn evaluate``: trackers on labelled videos, scored by the field's protocols."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from goturn.commands.exits import DONE, ERROR, SIGNAL_BASE, UsageError, stop_on_signal
+from goturn.commands.progress import Loading, bar
+from goturn.commands.values import positive_argument
+
+if TYPE_CHECKING:
+    from goturn.evaluation.experiments import Experiment
+    from goturn.evaluation.running import Outcome
+    from goturn.evaluation.scoring import Subject
+    from goturn.evaluation.store import Store
+    from goturn.evaluation.trackers import TrackerSpec
+
+DESCRIPTION = """\
+Runs trackers on labelled videos, scores them as the field's own tools do, prints a table and writes a
+report with plots, a page to look at, JSON and CSV to --output.  DATA is as goturn data has it.
+
+A run that was done is kept in --output and not repeated; other weights, precision, OpenCV, truth or
+options make it anew.  A tracker that raises or gives no box in a frame has none there, which is a miss.
+
+trackers, each with NAME= before it if it is to be called otherwise:
+  goturn                             with the weights that come with it
+  weights.h5 or goturn:weights.h5    with other ones; options device=, precision= and ahead=yes after
+                                     commas: weights.h5,device=cpu,precision=int8
+  cv2:KCF, cv2:CSRT, cv2:MIL ...     what the installed OpenCV has; options are its Params', such as
+                                     cv2:Nano,backbone=FILE,neckhead=FILE; where it says that it has
+                                     lost the object there is no box, with lost=keep the last one stands
+  identity                           the first box for ever
+  module:Class                       any class or function that makes an object with init(frame, box) and
+                                     update(frame): BGR frames, boxes x, y, w, h in pixels from 0
+
+protocols:
+  otb       one pass: success, precision, normalised precision
+  got10k    one pass: AO, SR; 3 repetitions unless a tracker is deterministic
+  vot2014   restarts after failures: accuracy, robustness; up to 15 repetitions, for a tracker whose first
+            three runs differ; experiments baseline, and region_noise (starting boxes a little off)"""
+
+PROTOCOL_NAMES = ("otb", "vot2014", "got10k")
+EXPERIMENT_NAMES = ("baseline", "region_noise")
+OVERLAP_NAMES = ("exact", "bounded", "raster", "polygon")
+
+#: How many failures, or names that could have been meant, are listed.
+LISTED = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``goturn evaluate``."""
+    parser.usage = "goturn evaluate DATA [DATA ...] --tracker SPEC [--tracker SPEC ...] [options]"
+    parser.add_argument("data", nargs="+", metavar="DATA", help="a data set: PATH or KIND:PATH")
+    parser.add_argument(
+        "--tracker",
+        dest="trackers",
+        action="append",
+        metavar="SPEC",
+        help="see above; give it again for each further one",
+    )
+    parser.add_argument(
+        "--protocol",
+        dest="protocols",
+        nargs="+",
+        action="extend",
+        choices=PROTOCOL_NAMES,
+        metavar="NAME",
+        help="otb (default), vot2014 or got10k; several may be given",
+    )
+    parser.add_argument(
+        "--experiment",
+        dest="experiments",
+        nargs="+",
+        action="extend",
+        choices=EXPERIMENT_NAMES,
+        metavar="NAME",
+        help="of vot2014: baseline (default), region_noise, or both",
+    )
+    parser.add_argument(
+        "--overlap",
+        choices=OVERLAP_NAMES,
+        help="the definition of overlap, in scores and in what is a failure; the protocol's if not given",
+    )
+    parser.add_argument(
+        "--repetitions",
+        type=positive_argument,
+        metavar="N",
+        help="at most so many runs of each video; the protocol's if not given",
+    )
+    parser.add_argument(
+        "--videos", nargs="+", action="extend", metavar="NAME", help="only these videos"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=positive_argument,
+        default=1,
+        metavar="N",
+        help="processes that track at the same time, sharing the processors (default: 1); frames per "
+        "second measured with several are not comparable",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=positive_argument,
+        default=600,
+        metavar="SECONDS",
+        help="give a video up if a tracker does no frame of it in so long (default: 600)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("evaluation"),
+        metavar="FOLDER",
+        help="takes runs and reports (default: evaluation)",
+    )
+    parser.add_argument(
+        "--score-only",
+        action="store_true",
+        help="run nothing: score and report what is kept in --output, of all trackers there or of those "
+        "whose names are given by --tracker",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars, no warnings")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluates; gives the exit code.
+
+    Raises:
+        UsageError, OSError, ValueError, RuntimeError: with a sentence for the user.
+    """
+    from goturn.evaluation.store import remove_temporaries
+    from goturn.evaluation.trackers import parse_trackers
+    from goturn.training.run_folder import locked
+
+    if not args.trackers and not args.score_only:
+        raise UsageError(
+            "no tracker given; pass --tracker SPEC (goturn evaluate --help lists them)"
+        )
+    if args.output.exists() and not args.output.is_dir():
+        raise UsageError(f"--output {args.output} is a file; give a folder")
+    experiments = _experiments(args)
+    try:
+        specs = [] if args.score_only else parse_trackers(args.trackers)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    sets = _open(args)
+    evaluator = _Evaluator(args, sets, experiments)
+    with locked(args.output, "another evaluation is writing here"):
+        remove_temporaries(args.output)
+        return evaluator.score_kept() if args.score_only else evaluator.run_and_score(specs)
+
+
+def _experiments(args: argparse.Namespace) -> dict[str, list[Experiment]]:
+    """What the protocols ask to be run: by protocol."""
+    from goturn.evaluation.experiments import ONE_PASS, Experiment
+    from goturn.evaluation.protocols import PROTOCOLS
+
+    names = tuple(dict.fromkeys(args.protocols or ("otb",)))
+    asked: dict[str, list[Experiment]] = {}
+    for name in names:
+        protocol = PROTOCOLS[name]
+        wanted = [
+            each
+            for each in protocol.experiments
+            if each == ONE_PASS or each in (args.experiments or ("baseline",))
+        ]
+        asked[name] = [
+            Experiment(
+                each,
+                args.repetitions or protocol.repetitions,
+                protocol.repetitions_deterministic,
+                args.overlap or protocol.overlap,
+            )
+            for each in wanted
+        ]
+    if args.experiments and all(each.name == ONE_PASS for e in asked.values() for each in e):
+        raise UsageError("--experiment is vot2014's; give --protocol vot2014 too")
+    return asked
+
+
+def _open(args: argparse.Namespace) -> list[Subject]:
+    """The data sets, with those of their videos that are asked for."""
+    from goturn.data import check_problems, open_dataset
+    from goturn.evaluation.scoring import Subject
+    from goturn.evaluation.store import dataset_names
+
+    datasets = [open_dataset(spec, progress=Loading(args.quiet)) for spec in args.data]
+    places = [dataset.path.resolve() for dataset in datasets]
+    if len(set(places)) < len(places):
+        raise UsageError("a data set is given twice; give each once")
+    wanted = frozenset(args.videos or ())
+    known = {video.name for dataset in datasets for video in dataset.videos}
+    unknown = sorted(wanted - known)
+    if unknown:
+        some = ", ".join(sorted(known)[:LISTED]) + (" ..." if len(known) > LISTED else "")
+        raise UsageError(f"--videos: there is no video {unknown[0]!r}; there are {some}")
+    sets = []
+    for name, dataset in zip(dataset_names(datasets), datasets, strict=True):
+        check_problems(dataset.name, dataset.problems, dataset.files + len(dataset.problems))
+        videos = [video for video in dataset.videos if not wanted or video.name in wanted]
+        if not videos and not wanted:
+            raise UsageError(f"{dataset.name} has no labelled videos to track")
+        if videos:
+            sets.append(Subject(name, dataset, videos))
+    return sets
+
+
+class _Evaluator:
+    """Runs trackers on data sets, scores what they did, and writes about it."""
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        sets: Sequence[Subject],
+        experiments: Mapping[str, Sequence[Experiment]],
+    ) -> None:
+        self._args, self._sets, self._experiments = args, sets, experiments
+
+    def run_and_score(self, specs: Sequence[TrackerSpec]) -> int:
+        """Runs what is not kept yet; gives the exit code."""
+        with stop_on_signal() as request:
+            outcomes = self._run(specs, lambda: request.signal != 0)
+        if request.signal:
+            return self._tell_stopped(outcomes, request.signal)
+        names = [spec.name for spec in specs]
+        return self._score([(each, names) for each in self._sets], outcomes)
+
+    def _run(self, specs: Sequence[TrackerSpec], stop: Callable[[], bool]) -> list[Outcome]:
+        """What was done, by data set; fewer where it was stopped."""
+        from goturn.evaluation.pool import Pool
+        from goturn.evaluation.running import check_trackers, run_trackers
+
+        outcomes: list[Outcome] = []
+        quiet = self._args.quiet
+        with Pool(self._args.jobs, patience=self._args.timeout) as pool:
+            fingerprints = check_trackers(pool, specs, stop=stop)
+            for each in self._sets if fingerprints is not None else ():
+                store = self._store(each)
+                with bar(quiet=quiet, label=each.name, total=0, unit=" frames") as progress:
+                    outcome = run_trackers(
+                        pool,
+                        store,
+                        each.videos,
+                        specs,
+                        fingerprints=fingerprints or {},
+                        experiments=self._runs_wanted(),
+                        progress=progress,
+                        stop=stop,
+                    )
+                outcomes.append(outcome)
+                if not outcome.complete:
+                    break
+        return outcomes
+
+    def score_kept(self) -> int:
+        """Scores what is kept; gives the exit code."""
+        from goturn.evaluation.running import read_runs
+
+        scored, outcomes = [], []
+        for each in self._sets:
+            store = self._store(each)
+            wanted = self._runs_wanted()
+            there = sorted({name for one in wanted for name in store.trackers(one.name)})
+            names = list(dict.fromkeys(self._args.trackers or there))
+            missing = [name for name in names if name not in there]
+            if missing or not names:
+                what = f"results of a tracker {missing[0]!r}" if missing else "results"
+                raise UsageError(
+                    f"{store.folder} has no {what}; it has {', '.join(there) or 'none'}; run without "
+                    "--score-only first"
+                )
+            scored.append((each, names))
+            outcomes.append(read_runs(store, each.videos, names, wanted))
+        return self._score(scored, outcomes)
+
+    def _store(self, each: Subject) -> Store:
+        from goturn.evaluation.store import Store
+
+        folder = self._args.output / "runs" / each.name
+        return Store(folder, {one.name: one.settings for one in self._runs_wanted()})
+
+    def _runs_wanted(self) -> list[Experiment]:
+        """Each experiment once, as often as the protocol that wants most of it does."""
+        most: dict[str, Experiment] = {}
+        for asked in self._experiments.values():
+            for one in asked:
+                before = most.get(one.name)
+                if before is None or before.repetitions < one.repetitions:
+                    most[one.name] = one
+        return list(most.values())
+
+    def _score(
+        self, scored: Sequence[tuple[Subject, Sequence[str]]], outcomes: Sequence[Outcome]
+    ) -> int:
+        from goturn.data import FrameReader
+        from goturn.data.reading import count
+        from goturn.evaluation.report import table, write_reports
+        from goturn.evaluation.scoring import evaluations
+
+        reader, failures = FrameReader(), [each for one in outcomes for each in one.failures]
+        for (subject, names), outcome in zip(scored, outcomes, strict=True):
+            made = evaluations(
+                subject, names, outcome.runs, self._experiments, overlap=self._args.overlap
+            )
+            if not made:
+                continue
+            for evaluation in made:
+                print(table(evaluation), end="\n\n")
+            output = self._args.output
+            written = write_reports(
+                output if len(scored) == 1 else output / subject.name,
+                made,
+                read=reader.read,
+                progress=Loading(self._args.quiet),
+                say=self._warn,
+                base=subject.videos[0].base,
+            )
+            print(f"wrote {written[0]} and {count(len(written) - 1, 'more file')}", file=sys.stderr)
+        if not failures:
+            return DONE
+        for failure in failures[:LISTED]:
+            print(f"goturn: failed: {failure}", file=sys.stderr)
+        more = len(failures) - LISTED
+        if more > 0:
+            print(f"goturn: failed: and {more} more", file=sys.stderr)
+        print(
+            f"goturn: error: {count(len(failures), 'run')} of a tracker on a video failed; such videos "
+            "are left out for all trackers; what was done is kept, and the same command tries again",
+            file=sys.stderr,
+        )
+        return ERROR
+
+    def _tell_stopped(self, outcomes: Sequence[Outcome], signal: int) -> int:
+        from goturn.data.reading import count
+
+        made, kept = sum(each.made for each in outcomes), sum(each.kept for each in outcomes)
+        runs = count(made + kept, "run")
+        verb = "is" if made + kept == 1 else "are"
+        print(
+            f"stopped: {runs} {verb} kept in {self._args.output / 'runs'}; the same command goes on "
+            "from there",
+            file=sys.stderr,
+        )
+        return SIGNAL_BASE + signal
+
+    def _warn(self, sentence: str) -> None:
+        if not self._args.quiet:
+            print(f"goturn: warning: {sentence}", file=sys.stderr)
