@@ -14,7 +14,7 @@ from goturn.box import Box
 from goturn.confidence import Calibration
 from goturn.data.model import Video
 from goturn.evaluation.calibration import Observations, brier, fit, observe, roc_auc
-from goturn.evaluation.one_pass import Stopped
+from goturn.evaluation.session import Stopped
 from goturn.network import Network
 from test_tracker import FRAMES, START, attentive
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from goturn.confidence import LOST, Calibration
 from goturn.data.model import Video
-from goturn.evaluation.one_pass import Stopped, first_labelled
+from goturn.evaluation.session import Stopped, first_labelled
 from goturn.network import Network
 from goturn.tracker import Tracker
 
