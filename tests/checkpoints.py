@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,13 @@ def made(iteration: int) -> Checkpoint:
     return Checkpoint(iteration, weights, velocities, {**EXTRA, "iteration": iteration})
 
 
+def averaged(iteration: int) -> Checkpoint:
+    """The same with averages, of the parameters that have a velocity."""
+    plain = made(iteration)
+    averages = {name: value / 3 for name, value in plain.velocities.items()}
+    return replace(plain, averages=averages)
+
+
 def two_saved(folder: Path) -> Checkpoints:
     """The checkpoints of iterations 10 and 20, in ``folder``."""
     checkpoints = Checkpoints(folder)
@@ -42,10 +50,14 @@ def assert_same(found: Checkpoint | None, expected: Checkpoint) -> None:
     assert found is not None
     assert (found.iteration, found.extra) == (expected.iteration, expected.extra)
     assert found.weights.digest == expected.weights.digest
-    assert found.velocities.keys() == expected.velocities.keys()
-    for name, value in expected.velocities.items():
-        assert found.velocities[name].dtype == np.float32
-        np.testing.assert_array_equal(found.velocities[name].view("u4"), value.view("u4"), name)
+    for arrays, wanted in (
+        (found.velocities, expected.velocities),
+        (found.averages, expected.averages),
+    ):
+        assert arrays.keys() == wanted.keys()
+        for name, value in wanted.items():
+            assert arrays[name].dtype == np.float32
+            np.testing.assert_array_equal(arrays[name].view("u4"), value.view("u4"), name)
 
 
 def names(folder: Path) -> list[str]:

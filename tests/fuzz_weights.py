@@ -58,6 +58,13 @@ def write_ours_compressed(weights: Weights, path: Path) -> None:
     save(weights, path, precision="fp16", compress=True)
 
 
+def write_ours_int8(weights: Weights, path: Path) -> None:
+    from goturn.weights import store
+
+    store._COMPRESS_BYTES = 64
+    save(weights, path, precision="int8", compress=True)
+
+
 def write_caffemodel(weights: Weights, path: Path) -> None:
     target = path.with_suffix(".caffemodel")
     save_caffemodel(weights, target)
@@ -80,6 +87,7 @@ def write_snapshot_compressed(weights: Weights, path: Path) -> None:
 FORMATS: dict[str, Callable[[Weights, Path], None]] = {
     "ours": write_ours,
     "ours-compressed": write_ours_compressed,
+    "ours-int8": write_ours_int8,
     "caffemodel": write_caffemodel,
     "caffemodel-v1": write_caffemodel_v1,
     "snapshot": write_snapshot,

@@ -108,10 +108,38 @@ def test_runs_that_differ_keep_their_features_apart(tmp_path, examples, network)
     kept = cache(tmp_path / "f")
     kept.fill(examples, network)
     before = kept.batch(0, 40, seed=0).searches
-    others = [cache(tmp_path / "f", key="b"), cache(tmp_path / "f", count=44)]
-    assert [other.done for other in others] == [0, 0]
-    assert len({each.folder for each in [kept, *others]}) == 3
+    other = cache(tmp_path / "f", key="b")
+    assert other.done == 0
+    assert other.folder != kept.folder
     np.testing.assert_array_equal(cache(tmp_path / "f").batch(0, 40, seed=0).searches, before)
+
+
+def test_runs_of_different_lengths_share_features(tmp_path, examples, network):
+    """The longer one computes what the shorter one has not, and neither changes the other's."""
+    short = cache(tmp_path / "f", count=20)
+    short.fill(examples, network)
+    before = short.batch(0, 20, seed=0).searches
+    longer = cache(tmp_path / "f", count=40)
+    assert (longer.done, longer.items, longer.folder) == (5, 10, short.folder)
+    done = []
+    longer.fill(examples, network, progress=done.append)
+    assert sum(done) == 20
+    whole = cache(tmp_path / "whole", count=40)
+    whole.fill(examples, network)
+    for name in ("targets.f16", "searches.f16", "labels.f32"):
+        assert (longer.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+    again = cache(tmp_path / "f", count=20)
+    assert again.complete
+    np.testing.assert_array_equal(again.batch(0, 20, seed=0).searches, before)
+
+
+def test_training_on_what_is_there_while_more_is_computed(tmp_path, examples, network):
+    kept = cache(tmp_path / "f", count=20)
+    kept.fill(examples, network)
+    with locked(kept.folder, "another one is at it"):
+        assert cache(tmp_path / "f", count=20).complete
+        with pytest.raises(RuntimeError, match="another process is computing these features"):
+            cache(tmp_path / "f", count=24)
 
 
 def test_one_process_at_a_time(tmp_path, examples, network):

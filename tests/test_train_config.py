@@ -47,6 +47,17 @@ def test_toml_round_trip(tmp_path):
     assert all(each.metadata["help"] in path.read_text() for each in fields(TrainConfig))
 
 
+def test_rates_that_fall_smoothly():
+    """Half a cosine wave from 1 to gamma, which then stays."""
+    config = TrainConfig(schedule="cosine", step_size=1000, gamma=0.1)
+    found = [solver.rate_factor(config, at) for at in (0, 250, 500, 1000, 5000)]
+    assert found == pytest.approx([1, 0.55 + 0.45 * 2**-0.5, 0.55, 0.1, 0.1])
+    text = solver.describe(config, solver.rates_at(config, goturn((8, 8, 8)), 0))
+    assert "falling to 0.1 times that in 1,000 iterations" in text
+    with pytest.raises(ValueError, match="schedule must be one of step, cosine; got 'linear'"):
+        TrainConfig(schedule="linear")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -97,11 +97,14 @@ def test_two_runs_give_the_same_bits_and_another_seed_others(tmp_path, data):
     assert files(tmp_path / "a")[1] != files(tmp_path / "c")[1]
 
 
-@pytest.mark.parametrize("fresh", [False, True])
-def test_stopped_and_resumed(tmp_path, data, fresh):
+@pytest.mark.parametrize("kind", ["kept", "fresh", "averaged"])
+def test_stopped_and_resumed(tmp_path, data, kind):
     """Stopped after every few iterations, and in validation: the same bits as without."""
     config = replace(data, iterations=12, checkpoint_every=100)
-    if fresh:
+    if kind == "averaged":  # once before a stop and once after it, rates falling
+        config = replace(config, average=0.9, schedule="cosine", step_size=12, iterations=22)
+        config = replace(config, validate_every=20)
+    if kind == "fresh":
         config = replace(config, cache_features=0, features_folder="", batch=2, drawn=1)
     trainer.train(config, tmp_path / "whole")
     ended = set()
@@ -120,6 +123,32 @@ def test_stopped_and_resumed(tmp_path, data, fresh):
     assert outcome.complete
     assert len(ended) >= 4
     assert files(tmp_path / "parts") == files(tmp_path / "whole")
+
+
+def test_averaged_weights_are_what_comes_out(tmp_path, data):
+    """Validated, best and final weights are the averages of those that training goes through."""
+    config = replace(data, checkpoint_every=10, keep=3, average=0.95)
+    trainer.train(config, tmp_path / "run")
+    trainer.train(replace(config, average=0.0), tmp_path / "plain")
+    seen = []
+    for run in ("run", "plain"):
+        paths = sorted((tmp_path / run / "checkpoints").iterdir())
+        seen.append([load(path / "weights.h5") for path in paths])
+    # Training itself goes where it would without.
+    assert [w.digest for w in seen[0]] == [w.digest for w in seen[1]]
+    final = load(tmp_path / "run" / "final.h5")
+    counts = 0.95 ** np.array([20.0, 10.0, 0.0])
+    for name, value in final.parameters.items():
+        values = np.stack([w.parameters[name] for w in seen[0]]).astype(np.float64)
+        expected = np.tensordot(counts / counts.sum(), values, 1)
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-7)
+    assert final.digest != seen[0][-1].digest
+    best = Tracker(str(tmp_path / "run" / "best.h5"), device="cpu")
+    overlaps = mean_overlaps(best, open_sources(data).validation, read_image)
+    rows = read_rows(tmp_path / "run" / "metrics.csv")
+    assert np.mean(list(overlaps.values())) == max(
+        row.validation_iou for row in rows if row.validation_iou is not None
+    )
 
 
 def test_killed_after_a_stop_in_validation(tmp_path, data, monkeypatch):

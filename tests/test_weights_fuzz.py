@@ -28,4 +28,4 @@ def test_mutated_files(tmp_path, mutations, seed):
         text=True,
     )
     assert result.returncode == 0, result.stdout
-    assert result.stdout.count("mutations") == 6
+    assert result.stdout.count("mutations") == 7

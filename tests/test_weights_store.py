@@ -114,8 +114,8 @@ def test_an_origin_of_many_pages(tmp_path, weights):
 
 
 def test_unknown_precision(tmp_path, weights):
-    with pytest.raises(WeightsError, match="precision must be one of fp32, fp16; got 'int8'"):
-        save(weights, tmp_path / "w.h5", precision="int8")
+    with pytest.raises(WeightsError, match="precision must be one of fp32, fp16, int8; got 'int4'"):
+        save(weights, tmp_path / "w.h5", precision="int4")
 
 
 def test_the_same_weights_give_the_same_file(tmp_path, path, weights):
@@ -212,7 +212,7 @@ def test_a_file_that_lacks_an_attribute_is_refused(path, name):
         load(path)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("compress", [False, True])
 def test_the_digest_is_one_number_wherever_it_is_read(tmp_path, capsys, precision, compress):
     wide = Architecture(tiny().tower, fc_head([1003, 5]), tiny().preprocessing)
@@ -268,8 +268,10 @@ def test_the_preprocessing_may_be_spelt_in_any_numbers(tmp_path):
 
 def test_another_version_is_refused(path):
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 2
-    with pytest.raises(WeightsError, match="version 2 is not known; expected 'goturn' version 1"):
+        file.attrs["format_version"] = 3
+    with pytest.raises(
+        WeightsError, match="version 3 is not known; expected 'goturn' version 1 or 2"
+    ):
         load(path)
 
 

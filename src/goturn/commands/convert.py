@@ -29,9 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("destination", metavar="OUT", help="the file to write: .h5 or .caffemodel")
     parser.add_argument(
         "--precision",
-        choices=("fp32", "fp16"),
+        choices=("fp32", "fp16", "int8"),
         default="fp32",
-        help="how .h5 stores the values; fp16 takes half the space and rounds them",
+        help="how .h5 stores the values; fp16 takes half the space and rounds them, int8 (of fc layers) "
+        "a quarter",
     )
     parser.add_argument(
         "--names",

@@ -1,10 +1,11 @@
 """Checkpoints: everything that a run needs to go on as if it had never stopped.
 
-A checkpoint is a folder named after its iteration, ``checkpoints/00012000/``, of three files:
+A checkpoint is a folder named after its iteration, ``checkpoints/00012000/``, of these files:
 
 * ``weights.h5``, an ordinary weights file, which a tracker takes;
 * ``solver.h5``, the momentum (:mod:`goturn.training.velocities`);
-* ``state.json``, which holds the digests of the other two, and one of itself.
+* ``averages.h5``, in the same form, where the run averages its weights;
+* ``state.json``, which holds the digests of the others, and one of itself.
 
 It is made under a temporary name beside its own and renamed when all of it is on the disk; what becomes
 superfluous is renamed before it is deleted.  So a crash at any moment costs no more than the checkpoint
@@ -17,7 +18,7 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ class Checkpoint:
     """float32, by parameter; those not named are zero, or do not learn."""
     extra: dict[str, Any]
     """Whatever else the trainer needs: JSON (lists, not tuples; texts as keys; no NaN)."""
+    averages: dict[str, np.ndarray] = field(default_factory=dict)
+    """float32, by parameter: averaged weights, of a run that has them."""
 
 
 class Checkpoints:
@@ -95,7 +98,9 @@ class Checkpoints:
                 f"a checkpoint's iteration must be 0 or more; got {checkpoint.iteration}"
             )
         target = self._folder / f"{checkpoint.iteration:08d}"
-        _state_text(checkpoint, "", "", config_digest)  # refuses extra before anything is written
+        _state_text(
+            checkpoint, {"weights": "", "solver": ""}, config_digest
+        )  # refuses extra before anything is written
         with naming(target):
             if not self._folder.is_dir():
                 self._folder.mkdir(parents=True)
@@ -171,14 +176,16 @@ class Checkpoints:
 
 
 def _write(folder: Path, checkpoint: Checkpoint, config_digest: str) -> None:
-    """The three files, each of them on the disk when this returns."""
+    """The files, each of them on the disk when this returns."""
     weights = checkpoint.weights
     save(weights, folder / "weights.h5")
     with open_guarded(folder / "weights.h5") as file:
-        digest = file.text("digest")  # as Weights.digest, without hashing all of them again
-    solver = save_velocities(folder / "solver.h5", weights.architecture, checkpoint.velocities)
+        digests = {"weights": file.text("digest")}  # without hashing all of them again
+    for name, arrays in (("solver", checkpoint.velocities), ("averages", checkpoint.averages)):
+        if arrays or name == "solver":
+            digests[name] = save_velocities(folder / f"{name}.h5", weights.architecture, arrays)
     with (folder / "state.json").open("x", encoding="ascii") as text:
-        text.write(_state_text(checkpoint, digest, solver, config_digest))
+        text.write(_state_text(checkpoint, digests, config_digest))
         text.flush()
         os.fsync(text.fileno())
     sync(folder)
@@ -195,7 +202,11 @@ def _read(folder: Path, state: dict[str, Any]) -> Checkpoint:
         weights = read_store(file)
     solver = _part(folder, "solver.h5")
     velocities = load_velocities(solver, weights.architecture, state["solver"])
-    return Checkpoint(state["iteration"], weights, velocities, state["extra"])
+    averages = {}
+    if "averages" in state:
+        path = _part(folder, "averages.h5")
+        averages = load_velocities(path, weights.architecture, state["averages"])
+    return Checkpoint(state["iteration"], weights, velocities, state["extra"], averages)
 
 
 def _part(folder: Path, name: str) -> Path:
@@ -206,13 +217,12 @@ def _part(folder: Path, name: str) -> Path:
     return path
 
 
-def _state_text(checkpoint: Checkpoint, weights: str, solver: str, config_digest: str) -> str:
+def _state_text(checkpoint: Checkpoint, digests: dict[str, str], config_digest: str) -> str:
     state = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "iteration": int(checkpoint.iteration),
-        "weights": weights,
-        "solver": solver,
+        **digests,
         "config": config_digest,
         "extra": checkpoint.extra,
     }
@@ -251,6 +261,8 @@ def _read_state(folder: Path) -> dict[str, Any]:
             "that wrote it"
         )
     types = {"iteration": int, "weights": str, "solver": str, "config": str, "extra": dict}
+    if "averages" in state:
+        types["averages"] = str
     for name, kind in types.items():
         if type(state.get(name)) is not kind:
             raise WeightsError(f"{path}: {name} is missing, or not as we write it")

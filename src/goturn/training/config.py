@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from goturn.training.motion import MODELS
+from goturn.training.variety import LIMITS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,6 +29,9 @@ MAX_ITERATIONS = 2**ITERATION_BITS
 
 #: What an item of training is drawn from.
 SOURCES = ("both", "videos", "images")
+
+#: How learning rates fall: Caffe's steps, or smoothly and once.
+SCHEDULES = ("step", "cosine")
 
 #: Which layers learn.
 LEARNERS = ("fc", "all")
@@ -63,6 +67,18 @@ class TrainConfig:
     lambda_scale: float = _setting(15.0, "1 / b_s of that of changes of size")
     scale_limit: float = _setting(0.4, "largest change of size")
     drawn: int = _setting(10, "examples drawn for each true one (the paper's k3)")
+    mirror: float = _setting(0.0, "part of the items whose pictures are mirrored")
+    colour: float = _setting(0.0, "largest relative change of brightness and contrast")
+    blur: float = _setting(0.0, "part of the items whose current frame is blurred")
+    occluders: float = _setting(0.0, "part of the items whose object something covers in part")
+    turn: float = _setting(0.0, "largest turn of a photograph between target and search, degrees")
+    regions: float = _setting(0.0, "part of photographs' items whose object is any region")
+    stills: float = _setting(0.0, "part of photographs' items drawn from single video frames")
+    gap: int = _setting(1, "the target lies up to so many labelled frames back")
+    backwards: float = _setting(0.0, "part of videos' items played backwards")
+    target_error: float = _setting(
+        0.0, "errors of the target's box, as a part of the motion model's changes"
+    )
     batch: int = _setting(50, "examples an iteration")
     seed: int = _setting(0, "chooses items, windows, dropout and initial weights")
 
@@ -81,8 +97,14 @@ class TrainConfig:
     conv_rate: float = _setting(1e-7, "learning rate of convolutions, where they learn")
     momentum: float = _setting(0.9, "of the velocity")
     decay: float = _setting(5e-4, "weight decay, of weights alone")
-    step_size: int = _setting(100_000, "iterations after which rates fall")
+    schedule: str = _setting("step", f"how rates fall: {', '.join(SCHEDULES)}")
+    step_size: int = _setting(100_000, "iterations after which rates fall, or in which they do")
     gamma: float = _setting(0.1, "to what part of themselves they fall")
+    average: float = _setting(
+        0.0,
+        "average the weights, for validation and the files that come out: those of the iteration "
+        "before count so much; 0 for no average",
+    )
     iterations: int = _setting(500_000, "batches to train on", free=True)
 
     # -- the run
@@ -177,6 +199,7 @@ def _check(config: TrainConfig) -> None:
         ("motion", MODELS),
         ("learn", LEARNERS),
         ("loss", ("l1", "l2")),
+        ("schedule", SCHEDULES),
     ):
         if getattr(config, name) not in choices:
             raise ValueError(
@@ -196,18 +219,20 @@ def _check(config: TrainConfig) -> None:
         raise ValueError(f"iterations must be at most {MAX_ITERATIONS}; got {config.iterations}")
     if config.seed >= 2**32:
         raise ValueError(f"seed must be below 2**32; got {config.seed}")
-    ranges = {
+    ranges: dict[str, tuple[float, float]] = {
+        **LIMITS,
         "largest_part": (0, 1),
         "dropout": (0, 0.99),
         "momentum": (0, 0.9999),
+        "average": (0, 0.999999),
         "gamma": (0, 1),
         "rate": (0, math.inf),
         "conv_rate": (0, math.inf),
         "decay": (0, math.inf),
     }
-    for name, (low, high) in ranges.items():
-        if not low <= getattr(config, name) <= high:
-            raise ValueError(f"{name} must be in {low}..{high}; got {getattr(config, name)}")
+    for name, (lowest, highest) in ranges.items():
+        if not lowest <= getattr(config, name) <= highest:
+            raise ValueError(f"{name} must be in {lowest}..{highest}; got {getattr(config, name)}")
     if config.start_fc and not config.start:
         raise ValueError("start_fc takes fc layers from the file that start names; name one")
     if not 1 <= len(config.widths) <= 3 or min(config.widths) < 1:

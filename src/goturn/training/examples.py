@@ -11,7 +11,7 @@ which order, or how often.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -21,10 +21,15 @@ from goturn.architecture import Preprocessing
 from goturn.box import Box, SearchWindow, recenter, scale, search_window
 from goturn.data.model import LARGEST_PART, DataError, Photograph, Video
 from goturn.ops import Array, Ops
+from goturn.training import augment
 from goturn.training.motion import MotionModel, Uniform
 from goturn.training.step import Batch
+from goturn.training.variety import Augmentation
 
 T = TypeVar("T")
+
+#: The paper's examples.
+PLAIN = Augmentation()
 
 #: How many items in a row may turn out unusable before something must be wrong with all of them.
 TRIES = 100
@@ -93,6 +98,7 @@ class Examples:
         drawn: examples drawn for each true one.
         largest_part: see :meth:`goturn.data.model.Photograph.with_room`.
         context_factor: side of a search window over that of its box.
+        augmentation: variety beyond the paper's; none by default.
 
     Raises:
         DataError: nothing to draw from.
@@ -109,6 +115,7 @@ class Examples:
         drawn: int = 10,
         largest_part: float = LARGEST_PART,
         context_factor: float = 2.0,
+        augmentation: Augmentation = PLAIN,
     ) -> None:
         self._pairs = [(video, pairs) for video in videos if (pairs := video.pairs())]
         self._photographs = [
@@ -122,7 +129,13 @@ class Examples:
                 "with an object that leaves room around it"
             )
         self._reader, self._motion, self._seed = reader, motion, seed
-        self._factor = context_factor
+        self._factor, self._augmentation, self._largest = context_factor, augmentation, largest_part
+        error = augmentation.target_error
+        self._error = error and replace(
+            motion,
+            lambda_shift=motion.lambda_shift / error,
+            lambda_scale=motion.lambda_scale / error,
+        )
         self.per_item = drawn + 1
 
     def item(self, number: int) -> Item:
@@ -158,37 +171,105 @@ class Examples:
         return Plan(tuple(items), tuple(parts))
 
     def _from_photograph(self, uniform: Uniform) -> Item:
-        photograph, boxes = _choose(self._photographs, uniform)
-        drawn = _choose(boxes, uniform)
-        image = self._reader.read(photograph.path)
-        box = photograph.fitted(drawn, len(image))
-        return self._make(photograph.name, (image, image), (box, box), uniform)
+        how = self._augmentation
+        still = self._still(uniform) if how.stills and uniform() < how.stills else None
+        if still:
+            source, image, box = still
+        else:
+            photograph, boxes = _choose(self._photographs, uniform)
+            drawn = _choose(boxes, uniform)
+            source, image = photograph.name, self._reader.read(photograph.path)
+            box = photograph.fitted(drawn, len(image))
+        if how.regions and uniform() < how.regions:
+            box = augment.region(image, uniform) or box
+        current, now = image, box
+        if how.turn:
+            current, now = augment.turned(image, box, how.turn, uniform)
+        return self._make(source, (image, current), (box, box, now), uniform)
+
+    def _still(self, uniform: Uniform) -> tuple[str, np.ndarray, Box] | None:
+        """A labelled frame of a video in place of a photograph; None where it leaves no room."""
+        if not self._pairs:
+            return None
+        video, _ = _choose(self._pairs, uniform)
+        number = _choose(list(video.boxes), uniform)
+        image, box = self._reader.read(video.frames[number]), video.boxes[number]
+        height, width = image.shape[:2]
+        if max(box.w / width, box.h / height) > self._largest or min(box.w, box.h) <= 0:
+            return None
+        return f"{video.name}, frame {number}", image, box
 
     def _from_video(self, uniform: Uniform) -> Item:
+        how = self._augmentation
         video, pairs = _choose(self._pairs, uniform)
         before, now = _choose(pairs, uniform)
-        source = f"{video.name}, frames {before} and {now}"
-        frames = (self._reader.read(video.frames[before]), self._reader.read(video.frames[now]))
-        return self._make(source, frames, (video.boxes[before], video.boxes[now]), uniform)
+        target = before
+        if how.gap > 1 or how.backwards:
+            numbers = list(video.boxes)
+            at, step = numbers.index(now), 1
+            if how.backwards and uniform() < how.backwards:
+                at, step = at - 1, -1
+            back = 1 + int(uniform() * how.gap)
+            now, before = numbers[at], numbers[at - step]
+            target = numbers[min(max(at - step * back, 0), len(numbers) - 1)]
+        source = f"{video.name}, frames {target} and {now}"
+        frames = (self._reader.read(video.frames[target]), self._reader.read(video.frames[now]))
+        boxes = video.boxes[target], video.boxes[before], video.boxes[now]
+        return self._make(source, frames, boxes, uniform)
 
     def _make(
         self,
         source: str,
         frames: tuple[np.ndarray, np.ndarray],
-        truth: tuple[Box, Box],
+        boxes: tuple[Box, Box, Box],
         uniform: Uniform,
     ) -> Item:
-        """The item of a previous and a current frame, with the true box in each."""
-        (previous, current), (before, now) = frames, truth
+        """The item of a target's and a current frame.
+
+        ``boxes`` are the object's in the target's frame, the one that a tracker would look about, and the
+        object's in the current frame.
+        """
+        (previous, current), (target, before, now) = frames, boxes
+        if self._augmentation != PLAIN:
+            previous, current, boxes = self._changed(previous, current, boxes, uniform)
+            target, before, now = boxes
         height, width = current.shape[:2]
         # The motion model moves the current box, so drawn examples do not have the video's own motion.
-        boxes = [before]
+        looked = [before]
         for _ in range(self.per_item - 1):
-            boxes.append(self._motion.draw(now, width, height, uniform))
-        searches = tuple(search_window(box, width, height, self._factor) for box in boxes)
+            looked.append(self._motion.draw(now, width, height, uniform))
+        searches = tuple(search_window(box, width, height, self._factor) for box in looked)
         labels = [scale(recenter(now, window), window) for window in searches]
-        target = search_window(before, previous.shape[1], previous.shape[0], self._factor)
-        return Item(source, previous, current, target, searches, np.array(labels, np.float32))
+        window = search_window(target, previous.shape[1], previous.shape[0], self._factor)
+        return Item(source, previous, current, window, searches, np.array(labels, np.float32))
+
+    def _changed(
+        self,
+        previous: np.ndarray,
+        current: np.ndarray,
+        boxes: tuple[Box, Box, Box],
+        uniform: Uniform,
+    ) -> tuple[np.ndarray, np.ndarray, tuple[Box, Box, Box]]:
+        """Frames and boxes of :meth:`_make` with what the augmentation does to any item."""
+        how, (target, before, now) = self._augmentation, boxes
+        if how.occluders and uniform() < how.occluders:
+            current = augment.occluded(current, now, uniform)
+        if how.blur and uniform() < how.blur:
+            current = augment.blurred(current, now, uniform)
+        if how.colour:
+            previous, current = augment.recoloured((previous, current), how.colour, uniform)
+        if how.mirror and uniform() < how.mirror:
+            before = augment.mirrored_box(before, current.shape[1])
+            target = augment.mirrored_box(target, previous.shape[1])
+            now = augment.mirrored_box(now, current.shape[1])
+            same = previous is current
+            previous = augment.mirrored(previous)
+            current = previous if same else augment.mirrored(current)
+        if self._error:
+            height, width = previous.shape[:2]
+            wrong = self._error.draw(target, width, height, uniform)
+            target, before = wrong, augment.moved_likewise(before, target, wrong)
+        return previous, current, (target, before, now)
 
 
 def uniforms(seed: int, number: int) -> Uniform:

@@ -6,7 +6,9 @@ once; training then goes through them in a new order each time.  What is lost is
 sequence of examples becomes N.
 
 Features are stored as half precision numbers, 18 KiB a crop, in files that are mapped into memory.
-Computing them can be interrupted and goes on where it was.
+Computing them can be interrupted and goes on where it was.  Examples are a sequence without end, of
+which a cache has the first part: runs that want different numbers of them share one folder, and one may
+train on what is there while another process computes more.
 """
 
 from __future__ import annotations
@@ -31,8 +33,10 @@ from goturn.weights.atomic import naming, replacing
 from goturn.weights.model import tensor_digest
 
 _STATE = "features.json"
-_FORMAT = 1
+_FORMAT = 2
 _BUSY = "another process is computing these features; wait until it has"
+
+_FILES = ("targets.f16", "searches.f16", "labels.f32")
 
 #: Items whose crops go through the towers at once.
 ITEMS_AT_ONCE = 4
@@ -49,6 +53,16 @@ def towers_digest(weights: Weights) -> str:
         if name.rpartition("/")[0] not in head
     ]
     return hashlib.sha256(json.dumps([described, digests]).encode()).hexdigest()
+
+
+def _dtype(name: str) -> np.dtype:
+    """What a file has numbers of."""
+    return np.dtype(np.float16 if name.endswith(".f16") else np.float32)
+
+
+def _size(name: str, shape: tuple[int, int]) -> int:
+    """Bytes of a file."""
+    return shape[0] * shape[1] * _dtype(name).itemsize
 
 
 class FeatureCache:
@@ -74,22 +88,33 @@ class FeatureCache:
         self._per_item = per_item
         self._items = -(-count // per_item)
         self.count = self._items * per_item
-        described = {"format": _FORMAT, "items": self._items, "per_item": per_item, **key}
+        described = {"format": _FORMAT, "per_item": per_item, **key}
         self._key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
         self._order: dict[int, np.ndarray] = {}
         self.folder = folder / self._key[:16]
         """Where these are."""
+        self._sizes = (self._items, features), (self.count, features), (self.count, 4)
+        self.done = self._read_done()
+        """Items whose features are there."""
+        if self.complete and all(map(self._is_large, _FILES, self._sizes)):
+            self._open()  # others may be adding to it behind what is wanted here
+            return
         with locked(self.folder, _BUSY):
             self.done = self._read_done()
-            """Items whose features are there."""
-            self._targets = self._map("targets.f16", (self._items, features), np.float16)
-            self._searches = self._map("searches.f16", (self.count, features), np.float16)
-            self._labels = self._map("labels.f32", (self.count, 4), np.float32)
+            for name, shape in zip(_FILES, self._sizes, strict=True):
+                self._make_room(name, shape)
+            self._open()
+
+    def _open(self) -> None:
+        self._targets, self._searches, self._labels = (
+            np.memmap(self.folder / name, _dtype(name), "r+", shape=shape)
+            for name, shape in zip(_FILES, self._sizes, strict=True)
+        )
 
     @property
     def complete(self) -> bool:
-        """Whether all are there."""
-        return self.done == self._items
+        """Whether all that are wanted are there."""
+        return self.done >= self._items
 
     @property
     def items(self) -> int:
@@ -119,6 +144,8 @@ class FeatureCache:
         """
         with locked(self.folder, _BUSY):
             self.done = self._read_done()  # as far as others have come since
+            if self.complete:
+                return
             self._fill(examples, network, progress, stop)
 
     def _fill(
@@ -196,28 +223,32 @@ class FeatureCache:
             )
         into[at : at + len(halves)] = halves
 
-    def _map(self, name: str, shape: tuple[int, int], dtype: Any) -> np.ndarray:
+    def _is_large(self, name: str, shape: tuple[int, int]) -> bool:
+        """Whether a file has room for what is wanted."""
         path = self.folder / name
-        size = shape[0] * shape[1] * np.dtype(dtype).itemsize
-        if not path.is_file() or path.stat().st_size != size:
-            if self.done:  # a crash from here on must not find features where there are none
-                self.done = 0
-                self._write_done(0)
-            with naming(path), path.open("wb") as file:
+        return path.is_file() and path.stat().st_size >= _size(name, shape)
+
+    def _make_room(self, name: str, shape: tuple[int, int]) -> None:
+        """Makes a file as large as it must be; what it has stays, if that is all there should be."""
+        path = self.folder / name
+        there = self.done * (shape[0] // self._items)
+        if self.done and not self._is_large(name, (there, shape[1])):
+            self.done = 0  # a crash from here on must not find features where there are none
+            self._write_done(0)
+        if not self._is_large(name, shape):
+            with naming(path), path.open("ab") as file:
                 # Room for all of it now: a mapped file that grows onto a full disk ends the process.
-                os.posix_fallocate(file.fileno(), 0, size)
-        mapped: np.ndarray = np.memmap(path, dtype, "r+", shape=shape)
-        return mapped
+                os.posix_fallocate(file.fileno(), 0, _size(name, shape))
 
     def _flush(self) -> None:
         for mapped in (self._targets, self._searches, self._labels):
-            mapped.flush()  # type: ignore[attr-defined]
+            mapped.flush()
         self._write_done(self.done)
 
     def _read_done(self) -> int:
         try:
             state = json.loads((self.folder / _STATE).read_text())
-            if state["key"] == self._key and 0 <= state["done"] <= self._items:
+            if state["key"] == self._key and state["done"] >= 0:
                 return int(state["done"])
         except (OSError, ValueError, KeyError, TypeError):
             pass  # none yet, or damaged: begin anew

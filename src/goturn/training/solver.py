@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,7 +35,10 @@ def rates_at(config: TrainConfig, architecture: Architecture, iteration: int) ->
 
 
 def rate_factor(config: TrainConfig, iteration: int) -> float:
-    """What the rates at the start are multiplied by: the step policy."""
+    """What the rates at the start are multiplied by: Caffe's step policy, or half a cosine wave."""
+    if config.schedule == "cosine":
+        done = min(iteration / config.step_size, 1.0)
+        return config.gamma + (1 - config.gamma) * (1 + math.cos(math.pi * done)) / 2
     factor: float = config.gamma ** (iteration // config.step_size)
     return factor
 
@@ -57,4 +61,6 @@ def describe(config: TrainConfig, rates: Mapping[str, Any]) -> str:
         for (kind, rate, decay), layers in kinds.items()
     ]
     steps = f"times {config.gamma:g} every {config.step_size:,} iterations"
+    if config.schedule == "cosine":
+        steps = f"falling to {config.gamma:g} times that in {config.step_size:,} iterations"
     return "\n".join([f"rates (momentum {config.momentum:g}, {steps}):", *lines])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from goturn.training.loading import Batches
 from goturn.training.motion import MotionModel
 from goturn.training.sources import Sources
 from goturn.training.step import Batch
+from goturn.training.variety import Augmentation
 
 
 def frame_reader(config: TrainConfig) -> FrameReader:
@@ -47,7 +48,13 @@ def examples_of(
         drawn=config.drawn,
         largest_part=config.largest_part,
         context_factor=context_factor,
+        augmentation=augmentation_of(config),
     )
+
+
+def augmentation_of(config: TrainConfig) -> Augmentation:
+    """The variety that a configuration asks for."""
+    return Augmentation(**{each.name: getattr(config, each.name) for each in fields(Augmentation)})
 
 
 class Supply:
@@ -98,6 +105,7 @@ class Supply:
                 config.motion, config.lambda_shift, config.lambda_scale, config.scale_limit,
                 config.largest_part, config.seed,
             ],
+            "variety": asdict(augmentation_of(config)),
             "towers": towers,
         }  # fmt: skip
         cache = FeatureCache(

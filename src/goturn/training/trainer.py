@@ -9,16 +9,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from tqdm import tqdm
 
 from goturn.data.model import DataError
 from goturn.evaluation.session import Stopped
 from goturn.network import Network
 from goturn.training import solver
+from goturn.training.averaging import Averages
 from goturn.training.checkpoint import Checkpoint, Checkpoints
 from goturn.training.clock import Clock
 from goturn.training.config import TrainConfig
@@ -155,6 +157,7 @@ class _Trainer:
             features=bool(config.cache_features) or not config.previous_frame,
         )
         self._iteration, self._losses = 0, list[float]()
+        self._averages = Averages(config.average, found.averages if found else None)
         if found:
             self._step.set_velocities(found.velocities)
             self._iteration = found.iteration
@@ -175,7 +178,6 @@ class _Trainer:
         )
         self._validation = Validation(
             self._sources.validation,
-            self._network,
             self._supply.reader,
             tell=tell,
             stop=stop,
@@ -210,7 +212,7 @@ class _Trainer:
                 self._board.close()
         self._save_rest()
         if complete:
-            save(self._current(), self._run.final)
+            save(self._result(), self._run.final)
         try:
             plot_run(self._run.path, loss=self._config.loss)
         except Exception as error:  # a run is worth more than its pictures
@@ -262,6 +264,8 @@ class _Trainer:
                 self._interval.add(*spent)
                 self._losses.append(loss)
                 self._iteration += 1
+                if config.average and Averages.due(self._iteration):
+                    self._averages.add(self._iteration, self._learning())
                 bar.update()
                 if self._end_interval():
                     row = self._metrics.rows[-1]
@@ -297,8 +301,9 @@ class _Trainer:
             return False
         iou = None
         if self._validation and (iteration % config.validate_every == 0 or last):
-            weights = self._current()  # which looks at them
-            iou = self._validation.mean_overlap()
+            weights = self._result()  # which looks at them
+            own = Network(weights, self._network.ops) if self._averages.values else self._network
+            iou = self._validation.mean_overlap(own)
             best = self._metrics.best()
             if best is None or iou > (best.validation_iou or 0):
                 save(weights, self._run.best)  # before its row, which says that it is there
@@ -351,6 +356,25 @@ class _Trainer:
                 f"is from iteration {self._saved or 0:,}; {OTHER_RATE}"
             ) from error
 
+    def _result(self) -> Weights:
+        """What the run has to show for itself: averaged weights, where there are any yet.
+
+        Raises:
+            DivergedError: see :meth:`_current`.
+        """
+        weights = self._current()
+        if not self._averages.values:
+            return weights
+        # Weights are taken over as they lie, and averaging goes on in place.
+        own = {name: value.copy() for name, value in self._averages.values.items()}
+        return replace(weights, parameters=weights.parameters | own)
+
+    def _learning(self) -> dict[str, np.ndarray]:
+        """The parameters that learn, in host memory."""
+        rates = solver.rates_at(self._config, self._architecture, self._iteration)
+        parameters, ops = self._network.parameters, self._network.ops
+        return {name: ops.to_numpy(parameters[name]) for name in rates}
+
     def _save_rest(self) -> None:
         if self._saved != self._iteration and self._iteration > 0:
             self._save()
@@ -362,6 +386,7 @@ class _Trainer:
             self._current(),
             self._step.velocities(),
             {"losses": list(self._losses), "data": self._sources.digest},
+            self._averages.values,
         )
         self._checkpoints.save(checkpoint, self._config.digest())
         self._saved = self._iteration

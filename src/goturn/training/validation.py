@@ -15,11 +15,10 @@ from goturn.tracker import Tracker
 
 
 class Validation:
-    """Tracks videos, one pass each, with the weights that a network has at that moment.
+    """Tracks videos, one pass each.
 
     Args:
         videos: to track.
-        network: being trained.
         reader: decodes their frames.
         tell: told what was left out.
         stop: asked before each frame.
@@ -29,22 +28,21 @@ class Validation:
     def __init__(
         self,
         videos: Sequence[Video],
-        network: Network,
         reader: FrameReader,
         *,
         tell: Callable[[str], None],
         stop: Callable[[], bool],
         bars: bool,
     ) -> None:
-        self._videos, self._network, self._reader = videos, network, reader
+        self._videos, self._reader = videos, reader
         self._tell, self._stop, self._bars = tell, stop, bars
         self._left_out: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._videos)
 
-    def mean_overlap(self) -> float:
-        """Mean over the videos of each one's mean IoU.
+    def mean_overlap(self, network: Network) -> float:
+        """Mean over the videos of each one's mean IoU, with the weights that ``network`` has now.
 
         A video that cannot be tracked, for a frame that cannot be read or a first box outside of its
         frame, is named and left out.
@@ -53,8 +51,8 @@ class Validation:
             DataError: that is all of them.
             Stopped: on request.
         """
-        self._network.compile()  # convolutions may have learnt
-        tracker, values = Tracker(self._network), list[float]()
+        network.compile()  # convolutions may have learnt
+        tracker, values = Tracker(network), list[float]()
         for video in tqdm(self._videos, "validation", leave=False, disable=not self._bars):
             try:
                 boxes = track_video(tracker, video, self._reader.read, stop=self._stop)

@@ -41,7 +41,7 @@ class StoredTensor:
     descriptor: int
     shape: tuple[int, ...]
     dtype: np.dtype
-    """As stored: "<f2", "<f4" or "<f8"."""
+    """As stored: "<f2", "<f4" or "<f8"; "i1" with ``scale``."""
     chunk_shape: tuple[int, ...]
     """``shape`` itself for a contiguous dataset."""
     chunks: Sequence[Chunk]
@@ -50,12 +50,14 @@ class StoredTensor:
     """Of "shuffle" and "gzip", in the order in which the writer applied them."""
     expected_digest: str | None = None
     """SHA-256 (hex) of shape and float32 values, checked by :meth:`read_into` where given."""
+    scale: StoredTensor | None = None
+    """Of int8 values: what each row is multiplied by, (shape[0],)."""
 
     def read_into(self, out: np.ndarray) -> None:
         """See :meth:`goturn.weights.blobs.Blob.read_into`; also checks the digest."""
         digest = None if self.expected_digest is None else tensor_hash(self.shape)
         values = out.reshape(self.shape)
-        if self.chunk_shape == self.shape and not self.filters:
+        if self.chunk_shape == self.shape and not self.filters and self.scale is None:
             self._read_plain(values, digest)
         else:
             self._read_chunks(values, digest)
@@ -83,6 +85,10 @@ class StoredTensor:
             range(0, whole, part) for whole, part in zip(self.shape, self.chunk_shape, strict=True)
         ]
         chunks = iter(self.chunks)
+        scale = None
+        if self.scale is not None:
+            scale = np.empty(self.scale.shape, np.float32)
+            self.scale.read_into(scale)
         for row in starts[0]:
             target = out[row : row + self.chunk_shape[0]]
             band = target if self.dtype == out.dtype else np.empty(target.shape, self.dtype)
@@ -95,6 +101,8 @@ class StoredTensor:
                 window[...] = values[tuple(slice(extent) for extent in window.shape)]
             if band is not target:
                 _convert(band, target)
+            if scale is not None:
+                _multiply(target, scale[row : row + len(target)])
             if digest is not None:
                 digest.update(byte_view(target))
 
@@ -139,6 +147,12 @@ def _unshuffle(data: bytes | bytearray, itemsize: int) -> bytes:
     planes: np.ndarray = np.frombuffer(data, np.uint8).reshape(itemsize, -1)
     interleaved: bytes = planes.T.tobytes()
     return interleaved
+
+
+def _multiply(rows: np.ndarray, scale: np.ndarray) -> None:
+    """Multiplies each of ``rows`` by its own number; what becomes infinite is refused with the rest."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows *= scale.reshape(-1, *(1,) * (rows.ndim - 1))
 
 
 def _convert(values: np.ndarray, out: np.ndarray) -> None:

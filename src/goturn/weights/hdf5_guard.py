@@ -47,6 +47,7 @@ RATIO_FREE_BYTES = 1 << 20
 _MAX_SHOWN = 120
 
 _FLOATS = {h5t.IEEE_F16LE: "<f2", h5t.IEEE_F32LE: "<f4", h5t.IEEE_F64LE: "<f8"}
+_INT8 = {h5t.STD_I8LE: "i1"}
 _KINDS = {h5t.INTEGER: "integers", h5t.STRING: "text", h5t.COMPOUND: "records"}
 
 
@@ -170,8 +171,12 @@ class GuardedFile:
 
     # -- datasets ----------------------------------------------------------------------------------
 
-    def tensor(self, path: str) -> StoredTensor:
+    def tensor(self, path: str, *, int8: bool = False) -> StoredTensor:
         """A dataset of floats, its layout checked, none of its values read.
+
+        Args:
+            path: of the dataset.
+            int8: whether 8-bit integers will do as well.
 
         Raises:
             UnusablePartError: not a dataset, a dtype that is not a plain float, an unknown layout or
@@ -189,7 +194,8 @@ class GuardedFile:
         if min(shape) < 1:
             raise self._unusable(path, "is empty")
         kind = dataset.get_type()
-        dtype = next((code for known, code in _FLOATS.items() if kind.equal(known)), None)
+        known = _FLOATS | _INT8 if int8 else _FLOATS
+        dtype = next((code for each, code in known.items() if kind.equal(each)), None)
         if dtype is None:
             problem = (
                 f"holds {_shown(kind)}, expected 16, 32 or 64-bit little-endian floats: save it again "
@@ -251,7 +257,8 @@ class GuardedFile:
     def _check_proportion(self, tensor: StoredTensor) -> None:
         """Refuses bytes outside the file, bytes counted twice, and sizes out of proportion."""
         stored = sum(chunk.size for chunk in tensor.chunks)
-        declared = tensor_bytes(tensor.shape, tensor.dtype.itemsize)
+        itemsize = 4 if tensor.dtype == np.int8 else tensor.dtype.itemsize  # as it will be read
+        declared = tensor_bytes(tensor.shape, itemsize)
         self._stored += stored
         if self._stored > self._size or any(
             chunk.offset + chunk.size > self._size for chunk in tensor.chunks

@@ -2,6 +2,9 @@
 
 * ``/<layer>/weight`` and ``/<layer>/bias`` in Caffe's layouts, float32 or float16, with the attribute
   ``sha256`` (of the shape and the values as float32, whatever the file holds them in);
+* a fc layer's weight may be int8 instead, -127..127: ``/<layer>/weight_scale``, float32, then has a
+  factor for each row, and a value is the product of the two in float32.  That is the scheme of the
+  int8 precision (:mod:`goturn.ops.compressed`), which takes such weights without rounding them again;
 * on the root: ``format``, ``format_version``, ``architecture`` (JSON, which rules), the preprocessing
   once more in readable attributes, and ``origin``;
 * ``digest``, over the architecture and all tensors: the number that :attr:`Weights.digest` gives for
@@ -9,6 +12,8 @@
 * ``file_digest``, over ``digest`` and ``origin``.
 
 All of them are checked on loading.  The same weights give the same file, byte for byte.
+
+Version 2 has int8 weights; files without them are written as version 1, which older readers take.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ import h5py
 import numpy as np
 
 from goturn.architecture import Architecture
+from goturn.ops.compressed import to_int8
 from goturn.weights.blobs import read_all
 from goturn.weights.hdf5_data import StoredTensor
 from goturn.weights.hdf5_guard import MAX_RATIO, GuardedFile, UnusablePartError
@@ -38,9 +44,16 @@ from goturn.weights.model import (
 FORMAT = "goturn"
 #: What :meth:`Architecture.to_json` writes is part of the format, because digests are taken over it.
 FORMAT_VERSION = 1
+#: Of files with int8 weights.
+INT8_VERSION = 2
 #: HDF5 keeps an attribute within 64 KiB, its own few bytes included.
 MAX_TEXT_BYTES = 60_000
-PRECISIONS: dict[str, np.dtype] = {"fp32": np.dtype("<f4"), "fp16": np.dtype("<f2")}
+DTYPES: dict[str, np.dtype] = {"fp32": np.dtype("<f4"), "fp16": np.dtype("<f2")}
+#: What :func:`save` offers: "int8" is that of fc weights.
+PRECISIONS = (*DTYPES, "int8")
+
+#: What is added to a weight's name for its scales'.
+SCALE = "_scale"
 
 #: Tensors below this stay uncompressed: nothing to gain.
 _COMPRESS_BYTES = 1 << 16
@@ -76,8 +89,10 @@ def save(
     Args:
         weights: what to write.
         path: any name; ``.h5`` is usual.
-        precision: "fp32", or "fp16" for half the size and values rounded to half precision: other
-            weights, whose digest is not that of ``weights``.
+        precision: "fp32"; "fp16" for half the size and values rounded to half precision; "int8" for a
+            quarter or less, with the weights of all fc layers but the last in int8, other large tensors
+            in half and small ones in single precision.  Rounded weights are other weights, whose digest
+            is not that of ``weights``.
         compress: gzip the tensors: smaller, slower to load.
 
     Raises:
@@ -85,25 +100,39 @@ def save(
             cannot hold.
         OSError: the file cannot be written; what was there before stays.
     """
-    dtype = PRECISIONS.get(precision)
-    if dtype is None:
+    if precision not in PRECISIONS:
         raise WeightsError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
+    of_int8 = {f"{layer.name}/weight" for layer in weights.architecture.head[:-1]}
     with replacing_hdf5(path) as file:
         digests = {}
         for name, array in weights.parameters.items():
+            if not is_finite(array):
+                raise WeightsError(f"{name} has values that are not finite")
+            if precision == "int8" and name in of_int8:
+                digests[name] = _write_int8(file, name, array, compress=compress)
+                continue
+            small = precision == "int8" and array.nbytes <= _COMPRESS_BYTES
             with np.errstate(over="ignore"):
-                stored = array.astype(dtype, copy=False)
+                stored = array.astype(DTYPES["fp32" if small or precision == "fp32" else "fp16"])
             if not is_finite(stored):
-                why = "too large for fp16; save as fp32" if is_finite(array) else "not finite"
-                raise WeightsError(f"{name} has values that are {why}")
+                raise WeightsError(f"{name} has values that are too large for fp16; save as fp32")
             digests[name] = write_tensor(file, name, stored, compress=compress)
-        _write_description(file, weights, digests)
+        _write_description(file, weights, digests, INT8_VERSION if precision == "int8" else 1)
 
 
 def write_tensor(file: h5py.File, name: str, array: np.ndarray, *, compress: bool = False) -> str:
     """Writes a C-contiguous float32 or float16 array, with its SHA-256 (hex), which this returns."""
     digest = tensor_digest(array)
     write_text(_write_values(file, name, array, compress), "sha256", digest)
+    return digest
+
+
+def _write_int8(file: h5py.File, name: str, array: np.ndarray, *, compress: bool) -> str:
+    """Writes a matrix as int8 with its scales; returns the SHA-256 (hex) of their products."""
+    values, scale = to_int8(array)
+    digest = tensor_digest(values.astype(np.float32) * scale[:, np.newaxis])
+    write_text(_write_values(file, name, values, compress), "sha256", digest)
+    file.create_dataset(name + SCALE, data=scale)
     return digest
 
 
@@ -115,19 +144,25 @@ def _write_values(file: h5py.File, name: str, array: np.ndarray, compress: bool)
             data=array,
             chunks=(min(rows, array.shape[0]), *array.shape[1:]),
             compression="gzip",
-            shuffle=True,
+            compression_opts=9 if array.itemsize == 1 else 4,
+            shuffle=array.itemsize > 1,
         )
-        if array.nbytes <= MAX_RATIO * dataset.id.get_storage_size():
+        if (
+            array.nbytes * (4 if array.itemsize == 1 else 1)
+            <= MAX_RATIO * dataset.id.get_storage_size()
+        ):
             return dataset
         # A reader would take it for a bomb: constant tensors are stored as they are.
         del file[name]
     return file.create_dataset(name, data=array)
 
 
-def _write_description(file: h5py.File, weights: Weights, digests: dict[str, str]) -> None:
+def _write_description(
+    file: h5py.File, weights: Weights, digests: dict[str, str], version: int
+) -> None:
     architecture_json = weights.architecture.to_json()
     write_text(file, "format", FORMAT)
-    file.attrs["format_version"] = FORMAT_VERSION
+    file.attrs["format_version"] = version
     write_text(file, "architecture", architecture_json)
     for name, value in readable_attributes(weights.architecture).items():
         if isinstance(value, str):
@@ -171,11 +206,11 @@ def read_store(file: GuardedFile, architecture: Architecture | None = None) -> W
             tensors missing, superfluous or misshapen, or anything that a digest shows to be altered.
     """
     name, version = file.text("format"), file.numbers("format_version")
-    if name != FORMAT or version != (FORMAT_VERSION,):
+    if name != FORMAT or version not in ((FORMAT_VERSION,), (INT8_VERSION,)):
         shown = " ".join(f"{number:g}" for number in version[:3])
         raise WeightsError(
             f"{file.path}: format {name[:40]!r} version {shown} is not known; expected {FORMAT!r} "
-            f"version {FORMAT_VERSION}; update goturn, or save the file again"
+            f"version {FORMAT_VERSION} or {INT8_VERSION}; update goturn, or save the file again"
         )
     try:
         stored = Architecture.from_json(file.text("architecture"))
@@ -185,7 +220,10 @@ def read_store(file: GuardedFile, architecture: Architecture | None = None) -> W
         raise WeightsError(f"{file.path}: {error}") from error
     problems = _description_problems(file, stored, architecture)
     shapes = stored.parameter_shapes()
-    tensors = find_tensors(file, shapes, problems)
+    of_int8 = frozenset[str]()
+    if version == (INT8_VERSION,):
+        of_int8 = frozenset(f"{layer.name}/weight" for layer in stored.head)
+    tensors = find_tensors(file, shapes, problems, of_int8=of_int8)
     digests = _texts(file, {name: ("sha256", name) for name in tensors}, problems)
     names = ("origin", "digest", "file_digest")
     texts = _texts(file, {name: (name, "/") for name in names}, problems)
@@ -257,9 +295,10 @@ def find_tensors(
     problems: list[str],
     *,
     all_there: bool = True,
+    of_int8: frozenset[str] = frozenset(),
 ) -> dict[str, StoredTensor]:
     """The tensors that fit ``shapes``, in its order; adds what is wrong with others, superfluous ones
-    and, where they must be ``all_there``, missing ones.
+    and, where they must be ``all_there``, missing ones.  Those ``of_int8`` may be such, with scales.
     """
     present = []
     for layer in file.names():
@@ -267,6 +306,8 @@ def find_tensors(
             present += [f"{layer}/{part}" for part in file.names(layer)]
         except UnusablePartError as error:
             problems.append(error.problem)
+    scales = {name + SCALE for name in of_int8} & set(present)
+    present = [name for name in present if name not in scales]
     missing = [name for name in shapes if name not in present]
     problems += [f"{name} {shapes[name]} is missing" for name in missing if all_there]
     problems += [f"{name[:80]} is superfluous" for name in present if name not in shapes]
@@ -275,14 +316,20 @@ def find_tensors(
         if name not in present:
             continue
         try:
-            tensor = file.tensor(name)
+            tensor = file.tensor(name, int8=name in of_int8)
+            if tensor.dtype == np.int8:
+                scales.discard(name + SCALE)
+                tensor.scale = file.tensor(name + SCALE)
         except UnusablePartError as error:
             problems.append(error.problem)
             continue
         if tensor.shape != shape:
             problems.append(f"{name} has shape {tensor.shape}, expected {shape}")
-        elif tensor.dtype not in PRECISIONS.values():
+        elif tensor.scale is not None and tensor.scale.shape != shape[:1]:
+            problems.append(f"{name}{SCALE} has shape {tensor.scale.shape}, expected {shape[:1]}")
+        elif tensor.dtype not in (*DTYPES.values(), np.int8):
             problems.append(f"{name} is {tensor.dtype}, expected 16 or 32-bit floats")
         else:
             found[name] = tensor
+    problems += [f"{name} is superfluous: its weight is not int8" for name in sorted(scales)]
     return found

@@ -1,0 +1,130 @@
+"""The recipe of the default weights, on made-up data: stages that follow one another, and the file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from goturn.training.config import TrainConfig
+from goturn.weights import load, random_weights, save
+from training_data import small_run
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+import make_weights
+
+sys.path.pop(0)
+
+CONFIG = """
+widths = [8]
+drawn = 2
+batch = 4
+log_every = 2
+validate_every = 4
+rate = 1e-4
+
+[plain]
+cache_features = 12
+iterations = 6
+average = 0.9
+
+[convolutions]
+mirror = 0.5
+learn = "all"
+conv_rate = 1e-5
+iterations = 4
+batch = 2
+"""
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    data = small_run(tmp_path / "data")
+    (tmp_path / "c.toml").write_text(CONFIG)
+    start = random_weights(make_weights_architecture(), 3)
+    save(start, tmp_path / "start.h5")
+    return [
+        *(str(tmp_path / "out"), "--config", str(tmp_path / "c.toml"), "--videos", *data.videos),
+        *("--images", *data.images, "--validation", *data.validation),
+        *("--start", str(tmp_path / "start.h5"), "--device", "cpu", "--quiet"),
+    ]
+
+
+def make_weights_architecture():
+    from goturn.architecture import goturn
+
+    return goturn((8,))
+
+
+def test_from_data_to_the_file(tmp_path, arguments, capsys):
+    assert make_weights.main(arguments) == 0
+    out = tmp_path / "out"
+    shipped = load(out / "goturn.h5")
+    assert "tools/make_weights.py" in shipped.origin
+    with h5py.File(out / "goturn.h5") as file:
+        assert file["fc6/weight"].dtype == np.int8
+    # The second stage began with what was best of the first, fc layers and all.
+    second = TrainConfig.from_toml(out / "convolutions" / "config.toml")
+    assert (second.start, second.start_fc) == (str(out / "plain" / "best.h5"), True)
+    assert second.learn == "all"
+    first, last = load(out / "plain" / "best.h5"), load(out / "convolutions" / "best.h5")
+    assert not np.array_equal(first.parameters["conv1/weight"], last.parameters["conv1/weight"])
+    start = load(tmp_path / "start.h5")
+    np.testing.assert_array_equal(
+        first.parameters["conv1/weight"], start.parameters["conv1/weight"]
+    )
+    np.testing.assert_allclose(
+        shipped.parameters["conv3/weight"], last.parameters["conv3/weight"], rtol=2**-10, atol=1e-7
+    )
+    with (out / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["stage"], row["iteration"]) for row in rows] == [
+        ("plain", "2"),
+        ("plain", "4"),
+        ("plain", "6"),
+        ("convolutions", "2"),
+        ("convolutions", "4"),
+    ]
+    assert [bool(row["validation_iou"]) for row in rows] == [False, True, True, False, True]
+    figures = json.loads((out / "figures.json").read_text())
+    assert figures["digest"] == shipped.digest
+    assert figures["bytes"] == (out / "goturn.h5").stat().st_size
+    assert 0 <= figures["int8"]["mean_iou"] <= 1
+    assert figures["fp32"]["frames"] == 3
+    assert "validation.png" in {path.name for path in out.iterdir()} or "matplotlib" in (
+        capsys.readouterr().out
+    )
+
+    # Again: nothing is trained anew, and the file is the same.
+    before = (out / "goturn.h5").read_bytes()
+    times = [path.stat().st_mtime_ns for path in out.glob("*/best.h5")]
+    assert make_weights.main(arguments) == 0
+    assert (out / "goturn.h5").read_bytes() == before
+    assert [path.stat().st_mtime_ns for path in out.glob("*/best.h5")] == times
+
+
+def test_stages_that_will_not_do(tmp_path):
+    path = tmp_path / "c.toml"
+    for text, sentence in (
+        ("rate = 1e-5", "has no stages"),
+        ("rate = ", "not a TOML file"),
+        ("[a]\nrate = -1", r"\[a\]: rate must be in"),
+        ("[a]\nspeed = 1", r"\[a\]: .*speed"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=sentence):
+            make_weights.read_stages(path, {})
+
+
+def test_the_recipe_that_is_committed():
+    """Its settings are known ones, and the convolutions learn in the end."""
+    stages = list(make_weights.read_stages(make_weights.CONFIG, {"start": "alexnet.h5"}).values())
+    assert stages[-1].learn == "all"
+    assert not stages[0].start_fc
+    assert all(stage.start_fc for stage in stages[1:])
+    assert all(stage.widths == stages[0].widths for stage in stages)
