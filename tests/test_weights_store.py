@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 
 import h5py
@@ -10,6 +11,7 @@ import pytest
 
 from goturn.architecture import Architecture, fc_head, goturn
 from goturn.cli import main
+from goturn.confidence import Calibration
 from goturn.weights import Weights, WeightsError, load, random_weights, save, save_caffemodel
 from hdf5_files import compact
 from networks import tiny
@@ -342,3 +344,46 @@ def test_an_architecture_given_must_be_the_files(path):
         load(path, tiny(pool_first=False))
     with pytest.raises(WeightsError, match="its tower and head and preprocessing differ"):
         load(path, goturn())
+
+
+class TestCalibration:
+    """The curve of a tracker's confidence goes with the weights."""
+
+    curve = Calibration(middle=0.8123456789, width=0.04)
+
+    @pytest.fixture
+    def file(self, tmp_path, weights):
+        save(replace(weights, calibration=self.curve), tmp_path / "c.h5")
+        return tmp_path / "c.h5"
+
+    def test_it_is_kept(self, file, path, weights):
+        assert load(file).calibration == self.curve
+        assert load(file).digest == weights.digest  # the network is the same
+        assert load(path).calibration is None
+
+    @pytest.mark.parametrize(
+        ("value", "says"),
+        [
+            ((0.8, 0.05), "calibration does not match the file_digest"),
+            (0.8, "attribute calibration is not two numbers"),
+            ((1.0, 2.0, 3.0), "attribute calibration is not two numbers"),
+            ("steep", "calibration of / is not a number or a short list"),
+            ((np.nan, 0.1), "calibration does not match"),
+        ],
+    )
+    def test_another_one_is_noticed(self, file, value, says):
+        with h5py.File(file, "r+") as opened:
+            opened.attrs["calibration"] = value
+        with pytest.raises(WeightsError, match=says):
+            load(file)
+
+    def test_its_absence_is_noticed(self, file):
+        with h5py.File(file, "r+") as opened:
+            del opened.attrs["calibration"]
+        with pytest.raises(WeightsError, match="does not match the file_digest"):
+            load(file)
+
+    @pytest.mark.parametrize("curve", [(0.5, 0.0), (0.5, -1.0), (float("nan"), 1.0)])
+    def test_a_curve_that_does_not_rise(self, weights, curve):
+        with pytest.raises(WeightsError, match="not a finite rising curve"):
+            replace(weights, calibration=Calibration(*curve))

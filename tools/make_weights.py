@@ -7,7 +7,8 @@ training, in order.  A stage starts from the best weights of the one before it, 
 ``--start``.  Each is a run in OUT/<stage>, trained as ``goturn train`` does; run the command again after
 a stop, and it goes on where it was.  In the end OUT has
 
-* ``goturn.h5``, the weights, with fc layers in int8;
+* ``goturn.h5``, the weights, with fc layers in int8, and what makes a confidence of likeness, fitted to
+  the training videos;
 * ``metrics.csv``, the rows of all stages, and ``validation.png``, the curve of their validations;
 * ``figures.json``: what the written file does on the validation videos, in one pass and with restarts.
 """
@@ -25,18 +26,26 @@ from typing import Any
 import numpy as np
 
 from goturn.commands.exits import SIGNAL_BASE, stop_on_signal
+from goturn.confidence import Calibration
 from goturn.data import FrameReader
-from goturn.evaluation.one_pass import Stopped, mean_overlaps
+from goturn.evaluation.calibration import brier, fit, observe, roc_auc
+from goturn.evaluation.one_pass import mean_overlaps
 from goturn.evaluation.reset import reset_score, track_with_resets
+from goturn.evaluation.session import Stopped
 from goturn.network import Network
 from goturn.tracker import Tracker
-from goturn.training.config import TrainConfig, tomllib
+from goturn.training.config import TrainConfig
 from goturn.training.metrics import Row, read_rows
 from goturn.training.run_folder import RunFolder
 from goturn.training.sources import open_sources
 from goturn.training.trainer import train
 from goturn.weights import Weights, load, save
 from goturn.weights.atomic import replacing
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 CONFIG = Path(__file__).parents[1] / "weights" / "config.toml"
 LICENCE = "see weights/README.md"
@@ -141,7 +150,7 @@ def draw_validation(rows: Sequence[tuple[str, Row]], path: Path) -> None:
         validated = [row for row in own if row.validation_iou is not None]
         axes.plot(
             [before + row.iteration for row in validated],
-            [row.validation_iou for row in validated],
+            [row.validation_iou or 0.0 for row in validated],
             "o-",
             label=stage,
         )
@@ -154,13 +163,28 @@ def draw_validation(rows: Sequence[tuple[str, Row]], path: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
+def calibrate(
+    weights: Weights, config: TrainConfig, stop: Callable[[], bool]
+) -> Calibration | None:
+    """The curve of confidence that fits the training videos; None where they tell nothing."""
+    network = Network(weights, config.device, precision="int8")
+    seen = observe(network, open_sources(config).videos, FrameReader().read, stop=stop)
+    try:
+        return fit(seen)
+    except ValueError as error:
+        print(f"no calibration: {error}", flush=True)
+        return None
+
+
 def measure(
     weights: Weights, config: TrainConfig, precision: str, stop: Callable[[], bool]
 ) -> dict[str, Any]:
     """What weights do on the validation videos."""
     videos, reader = open_sources(config).validation, FrameReader()
-    tracker = Tracker(Network(weights, config.device, precision=precision))
+    network = Network(weights, config.device, precision=precision)
+    tracker = Tracker(network)
     overlaps = mean_overlaps(tracker, videos, reader.read, stop=stop)
+    seen = observe(network, videos, reader.read, stop=stop)
     score = reset_score([track_with_resets(tracker, v, reader.read, stop=stop) for v in videos])
     return {
         "mean_iou": round(float(np.mean(list(overlaps.values()))), 4),
@@ -169,6 +193,12 @@ def measure(
         "frames": score.frames,
         "robustness": round(score.robustness, 4),
         "overall_error": round(score.overall_error, 4),
+        "confidence": {
+            "roc_auc": round(roc_auc(seen), 4),
+            "brier": round(brier(seen, network.calibration), 4),
+            "lost": int((~seen.held).sum()),
+            "frames": len(seen.held),
+        },
         "overlaps": {name: round(value, 3) for name, value in overlaps.items()},
     }
 
@@ -193,10 +223,15 @@ def main(arguments: Sequence[str]) -> int:
             best = load(run_stages(stages, args.output, stop, quiet=args.quiet))
             origin = f"goturn's default weights: tools/make_weights.py, {best.origin}; {LICENCE}"
             path = args.output / "goturn.h5"
-            save(replace(best, origin=origin), path, precision="int8", compress=True)
+            best = replace(best, origin=origin)
+            save(best, path, precision="int8", compress=True)
+            last = list(stages.values())[-1]
+            print("calibrating the confidence on the training videos", flush=True)
+            calibration = calibrate(load(path), last, stop)
+            save(replace(best, calibration=calibration), path, precision="int8", compress=True)
             draw_validation(join_metrics(list(stages), args.output), args.output / "validation.png")
-            shipped, last = load(path), list(stages.values())[-1]
-            figures = {"digest": shipped.digest, "bytes": path.stat().st_size}
+            shipped = load(path)
+            figures: dict[str, Any] = {"digest": shipped.digest, "bytes": path.stat().st_size}
             for precision in ("fp32", "int8"):
                 print(f"measuring the file in {precision}", flush=True)
                 figures[precision] = measure(shipped, last, precision, stop)

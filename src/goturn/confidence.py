@@ -26,6 +26,10 @@ class Calibration(NamedTuple):
     width: float
     """By how much more likeness the odds grow by a factor of e."""
 
+    def is_sound(self) -> bool:
+        """Whether it is a curve that rises."""
+        return math.isfinite(self.middle) and 0 < self.width < math.inf
+
     def confidence(self, likeness: float) -> float:
         """In [0, 1]."""
         # Within what exp() takes, for any likeness and any curve.

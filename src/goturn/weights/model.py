@@ -111,6 +111,10 @@ class Weights:
         ]
         if bad:
             sentences.append(not_finite(bad))
+        if self.calibration is not None and not self.calibration.is_sound():
+            sentences.append(
+                f"the calibration {tuple(self.calibration)} is not a finite rising curve"
+            )
         if sentences:
             raise WeightsError("; ".join(sentences))
         ordered = {name: self.parameters[name] for name in shapes}
@@ -135,10 +139,11 @@ def loaded_weights(
     architecture: Architecture,
     parameters: dict[str, np.ndarray],
     origin: str,
+    calibration: Calibration | None = None,
 ) -> Weights:
     """:class:`Weights` out of the file at ``path``, which its WeightsError names."""
     try:
-        return Weights(architecture, parameters, origin)
+        return Weights(architecture, parameters, origin, calibration)
     except WeightsError as error:
         raise WeightsError(f"{os.fspath(path)}: {error}") from error
 

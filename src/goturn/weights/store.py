@@ -9,7 +9,9 @@
   once more in readable attributes, and ``origin``;
 * ``digest``, over the architecture and all tensors: the number that :attr:`Weights.digest` gives for
   what is loaded, and ``goturn info`` shows;
-* ``file_digest``, over ``digest`` and ``origin``.
+* ``calibration``, where it is known: the two numbers of a tracker's confidence
+  (:class:`goturn.confidence.Calibration`);
+* ``file_digest``, over ``digest``, ``origin`` and ``calibration``.
 
 All of them are checked on loading.  The same weights give the same file, byte for byte.
 
@@ -26,6 +28,7 @@ import h5py
 import numpy as np
 
 from goturn.architecture import Architecture
+from goturn.confidence import Calibration
 from goturn.ops.compressed import to_int8
 from goturn.weights.blobs import read_all
 from goturn.weights.hdf5_data import StoredTensor
@@ -172,11 +175,16 @@ def _write_description(
     write_text(file, "origin", weights.origin)
     digest = combined_digest(architecture_json, digests)
     write_text(file, "digest", digest)
-    write_text(file, "file_digest", _file_digest(digest, weights.origin))
+    if weights.calibration is not None:
+        file.attrs["calibration"] = weights.calibration
+    write_text(file, "file_digest", _file_digest(digest, weights.origin, weights.calibration))
 
 
-def _file_digest(digest: str, origin: str) -> str:
-    return hashlib.sha256(f"{digest}\n{origin}".encode()).hexdigest()
+def _file_digest(digest: str, origin: str, calibration: Calibration | None) -> str:
+    text = f"{digest}\n{origin}"
+    if calibration is not None:
+        text += f"\n{calibration.middle!r} {calibration.width!r}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_text(owner: h5py.File | h5py.Dataset, name: str, text: str) -> None:
@@ -227,26 +235,42 @@ def read_store(file: GuardedFile, architecture: Architecture | None = None) -> W
     digests = _texts(file, {name: ("sha256", name) for name in tensors}, problems)
     names = ("origin", "digest", "file_digest")
     texts = _texts(file, {name: (name, "/") for name in names}, problems)
+    calibration = _calibration(file, problems)
     if problems:
         raise WeightsError(join_problems(str(file.path), problems))
-    _check_digests(file, combined_digest(stored.to_json(), digests), texts)
+    _check_digests(file, combined_digest(stored.to_json(), digests), texts, calibration)
     for name, tensor in tensors.items():
         tensor.expected_digest = digests[name]
     parameters = read_all(str(file.path), tensors, shapes)
-    return loaded_weights(file.path, stored, parameters, texts["origin"])
+    return loaded_weights(file.path, stored, parameters, texts["origin"], calibration)
 
 
-def _check_digests(file: GuardedFile, digest: str, texts: Mapping[str, str]) -> None:
+def _calibration(file: GuardedFile, problems: list[str]) -> Calibration | None:
+    """The calibration in a file, None where it has none; adds what is wrong with it."""
+    if not file.has_attribute("calibration"):
+        return None
+    try:
+        return Calibration(*file.numbers("calibration"))
+    except UnusablePartError as error:
+        problems.append(error.problem)
+    except TypeError:
+        problems.append("attribute calibration is not two numbers")
+    return None
+
+
+def _check_digests(
+    file: GuardedFile, digest: str, texts: Mapping[str, str], calibration: Calibration | None
+) -> None:
     """The file's digests must be those of its description and of its tensors' SHA-256."""
     if texts["digest"] != digest:
         raise WeightsError(
             f"{file.path}: the architecture or a tensor's SHA-256 does not match the file's digest "
             "(altered or damaged; get a fresh copy)"
         )
-    if texts["file_digest"] != _file_digest(digest, texts["origin"]):
+    if texts["file_digest"] != _file_digest(digest, texts["origin"], calibration):
         raise WeightsError(
-            f"{file.path}: the origin does not match the file_digest (altered or damaged; get a fresh "
-            "copy)"
+            f"{file.path}: the origin or calibration does not match the file_digest (altered or damaged; "
+            "get a fresh copy)"
         )
 
 
