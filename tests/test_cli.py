@@ -19,7 +19,7 @@ import goturn
 from goturn.cli import describe, main
 from goturn.commands import screen
 from goturn.commands.exits import UsageError, stop_on_signal
-from goturn.commands.track import Timing
+from goturn.commands.track import Losses, Timing
 from goturn.video import open_source
 from goturn.weights import default, load, save
 from networks import tiny
@@ -203,36 +203,61 @@ def test_overall_is_never_faster_than_tracking(track, clip, capsys, monkeypatch)
 def test_boxes_are_those_of_the_tracker(track, clip, weights, tmp_path, capsys):
     assert track(clip, "--csv", tmp_path / "b.csv", "--mot", tmp_path / "gt.txt") == 0
     tracker = goturn.Tracker(weights)
-    expected = []
+    expected, confidences = [], []
     for index, frame in enumerate(open_source(clip)):
         if index == 0:
             tracker.init(frame, (10, 8, 20, 16))
             expected.append(tracker.box)
         else:
             expected.append(tracker.update(frame))
+        confidences.append(tracker.confidence)
     numbers = [[f"{value:.3f}" for value in box] for box in expected]
     assert rows(tmp_path / "b.csv") == [
-        ["frame", "object", "x", "y", "w", "h"],
-        *([str(index), "0", *box] for index, box in enumerate(numbers)),
+        ["frame", "object", "x", "y", "w", "h", "confidence"],
+        *(
+            [str(index), "0", *box, f"{confidence:.3f}"]
+            for index, (box, confidence) in enumerate(zip(numbers, confidences, strict=True))
+        ),
     ]
     assert rows(tmp_path / "gt.txt") == [
         [str(index + 1), "1", *box, "1", "1", "1"] for index, box in enumerate(numbers)
     ]
     assert numbers[0] == ["10.000", "8.000", "20.000", "16.000"]
     assert float(numbers[-1][0]) > 12
-    summary = capsys.readouterr().err
+    summary = capsys.readouterr().err.splitlines()
     assert re.fullmatch(
-        r"8 frames, tracking [\d.]+ frames/s, overall [\d.]+ frames/s; wrote .*b\.csv, .*gt\.txt\n",
-        summary,
+        r"8 frames, tracking [\d.]+ frames/s, overall [\d.]+ frames/s; wrote .*b\.csv, .*gt\.txt",
+        summary[0],
     )
+    assert min(confidences) >= 0.5
+    assert summary[1:] == []
+
+
+def test_frames_in_which_objects_are_probably_lost():
+    one, two = Losses(), Losses()
+    for index, confidence in enumerate([0.9, 0.5, 0.49, 0.7, 0.1], 20):
+        one.note(index, {0: confidence})
+        two.note(index, {0: 0.8, 3: confidence if index < 24 else 0.6})
+    assert one.summary() == ["probably lost in 2 frames, the first is 22 (confidence below 0.5)"]
+    assert two.summary() == [
+        "object 3 was probably lost in 1 frame, the first is 22 (confidence below 0.5)"
+    ]
+
+
+def test_a_track_that_is_lost_is_told_of(track, clip, monkeypatch, capsys):
+    monkeypatch.setattr("goturn.commands.track.PROBABLY", 1.0)
+    assert track(clip, "--csv", "-") == 0
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "probably lost in 8 frames, the first is 0 (confidence below 1)"
+    ]
 
 
 def test_without_outputs_the_boxes_go_to_standard_output(track, clip, capsys):
     assert track(clip, "--quiet", "--frames", 2) == 0
     printed = capsys.readouterr()
     assert printed.out.splitlines()[:2] == [
-        "frame,object,x,y,w,h",
-        "0,0,10.000,8.000,20.000,16.000",
+        "frame,object,x,y,w,h,confidence",
+        "0,0,10.000,8.000,20.000,16.000,0.976",
     ]
     assert len(printed.out.splitlines()) == 3
     assert printed.err == ""
@@ -251,7 +276,7 @@ def test_several_objects(track, clip, tmp_path):
         ["1", "0"],
         ["1", "1"],
     ]
-    assert rows(tmp_path / "b.csv")[2][2:] == ["-4.000", "0.000", "12.000", "12.000"]
+    assert rows(tmp_path / "b.csv")[2][2:] == ["-4.000", "0.000", "12.000", "12.000", "0.976"]
 
 
 @pytest.mark.parametrize("name", ["out.mp4", "out.avi"])
@@ -515,7 +540,7 @@ def windows(monkeypatch):
 
 def test_a_drawn_box_is_tracked(track, clip, tmp_path, windows):
     assert track(clip, "--csv", tmp_path / "b.csv", box=None) == 0
-    assert rows(tmp_path / "b.csv")[1] == ["0", "0", "10.000", "8.000", "20.000", "16.000"]
+    assert rows(tmp_path / "b.csv")[1] == ["0", "0", "10.000", "8.000", "20.000", "16.000", "0.976"]
     assert windows["closed"] == 1
 
 
@@ -566,7 +591,7 @@ def test_a_signal_completes_the_outputs(weights, tmp_path, number, code):
     written = rows(boxes)[1:]
     assert 5 <= len(written) < 6000
     assert [row[0] for row in written] == [str(index) for index in range(len(written))]
-    assert all(len(row) == 6 for row in written)
+    assert all(len(row) == 7 for row in written)
     with open_source(annotated) as video:
         assert len(list(video)) == len(written)
     assert f"{len(written)} frames" in err
@@ -594,7 +619,7 @@ def test_ctrl_c_before_the_first_frame(track, clip, monkeypatch):
 def test_a_reader_that_goes_away_is_no_traceback(weights, tmp_path):
     source = write_video(tmp_path / "long.avi", 3000)
     child = process("track", source, "--weights", weights, "--box", START)
-    assert child.stdout.readline() == "frame,object,x,y,w,h\n"
+    assert child.stdout.readline() == "frame,object,x,y,w,h,confidence\n"
     child.stdout.close()
     assert child.stderr.read() == ""
     child.stderr.close()

@@ -17,7 +17,7 @@ from goturn.adapters.cv2 import (
     _rounded,
 )
 from goturn.box import Box
-from goturn.weights import save
+from goturn.weights import default, save
 from networks import tiny
 from test_network import lively
 
@@ -111,8 +111,13 @@ def test_opencvs_own_parameters_are_taken(still):
 
 def test_the_default_weights_are_in_the_working_directory(still, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"goturn\.caffemodel"):
+    monkeypatch.setattr(default, "_PACKAGE", tmp_path / "lib" / "site" / "goturn")
+    with pytest.raises(FileNotFoundError, match="lacks the weights that come with it"):
         TrackerGOTURN.create()
+    monkeypatch.setattr(default, "_PACKAGE", Path(still).parent)
+    own = TrackerGOTURN.create()
+    own.init(FRAMES[0], (60, 40, 30, 24))
+    assert own.update(FRAMES[1]) == (True, (60, 40, 30, 24))
     (tmp_path / "goturn.caffemodel").write_bytes(Path(still).read_bytes())
     tracker = TrackerGOTURN_create()
     tracker.init(FRAMES[0], (60, 40, 30, 24))

@@ -371,7 +371,7 @@ def test_the_command_writes_them_all(track, clip, tmp_path, capsys):  # noqa: F8
     assert all(str(tmp_path / name) in printed for name in names.values())
     expected = {
         (int(frame), int(key)): tuple(map(float, box))
-        for frame, key, *box in (
+        for frame, key, *box, _ in (
             line.split(",") for line in (tmp_path / "b.csv").read_text().splitlines()[1:]
         )
     }

@@ -21,7 +21,7 @@ from goturn.cli import main
 from goturn.info import gather, render
 from goturn.ops import devices
 from goturn.ops.devices import CudaDevice, CudaStatus
-from goturn.weights import random_weights, save, save_caffemodel
+from goturn.weights import default, random_weights, save, save_caffemodel
 from networks import tiny
 
 KEYS = {
@@ -43,6 +43,20 @@ def lines_of(report) -> dict[str, str]:
     return dict(re.split(r" {2,}", line, maxsplit=1) for line in render(report).splitlines())
 
 
+@pytest.fixture
+def no_weights(monkeypatch, tmp_path):
+    """An installation that has lost those that come with it."""
+    monkeypatch.setattr(default, "_PACKAGE", tmp_path / "lib" / "site" / "goturn")
+
+
+def test_the_weights_that_come_with_it_are_described(monkeypatch, tmp_path, capsys):
+    save(random_weights(tiny(), 3), tmp_path / "goturn.h5")
+    monkeypatch.setattr(default, "_PACKAGE", tmp_path)
+    assert main(["info"]) == 0
+    assert f"weights      {tmp_path / 'goturn.h5'}\n" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("no_weights")
 def test_the_json_has_every_key(capsys):
     assert main(["info", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -68,6 +82,7 @@ def test_the_json_has_every_key(capsys):
     assert report["weights"] is None
 
 
+@pytest.mark.usefixtures("no_weights")
 def test_the_text_names_everything(capsys):
     assert main(["info"]) == 0
     printed = capsys.readouterr().out
@@ -76,7 +91,7 @@ def test_the_text_names_everything(capsys):
     assert lines["goturn"] == goturn.__version__
     assert lines["NumPy"].startswith(f"{np.__version__} (BLAS: ")
     assert lines["OpenCV"].startswith(f"{cv2.__version__} (has ")
-    assert lines["weights"] == "none given"
+    assert lines["weights"] == "none come with this installation; give --weights FILE"
     assert {"Python", "HDF5", "CuPy", "CPU", "CPU module", "CUDA module", "GPUs"} <= set(lines)
 
 

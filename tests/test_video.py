@@ -455,14 +455,14 @@ BOXES = {0: Box(1.23456, 2, 3.5, 4), 1: Box(-5.0, 0.25, 1e3, 7.1)}
 
 def test_csv_lines_are_there_at_once(tmp_path):
     output = BoxFile(tmp_path / "b.csv")
-    assert (tmp_path / "b.csv").read_text() == "frame,object,x,y,w,h\n"
-    output.write(0, frame_of(0), BOXES)
+    assert (tmp_path / "b.csv").read_text() == "frame,object,x,y,w,h,confidence\n"
+    output.write(0, frame_of(0), BOXES, {0: 0.97612})
     output.write(12, frame_of(0), {1: BOXES[1]})
     assert (tmp_path / "b.csv").read_bytes() == (
-        b"frame,object,x,y,w,h\n"
-        b"0,0,1.235,2.000,3.500,4.000\n"
-        b"0,1,-5.000,0.250,1000.000,7.100\n"
-        b"12,1,-5.000,0.250,1000.000,7.100\n"
+        b"frame,object,x,y,w,h,confidence\n"
+        b"0,0,1.235,2.000,3.500,4.000,0.976\n"
+        b"0,1,-5.000,0.250,1000.000,7.100,\n"
+        b"12,1,-5.000,0.250,1000.000,7.100,\n"
     )
     output.close()
 
@@ -477,11 +477,11 @@ def test_mot_counts_from_one(tmp_path):
 
 def test_json_lines(tmp_path):
     with BoxFile(tmp_path / "b.jsonl", "jsonl") as output:
-        output.write(3, frame_of(0), BOXES)
+        output.write(3, frame_of(0), BOXES, {1: 0.12345})
     lines = [json.loads(line) for line in (tmp_path / "b.jsonl").read_text().splitlines()]
     assert lines == [
         {"frame": 3, "object": 0, "box": [1.235, 2.0, 3.5, 4.0]},
-        {"frame": 3, "object": 1, "box": [-5.0, 0.25, 1000.0, 7.1]},
+        {"frame": 3, "object": 1, "box": [-5.0, 0.25, 1000.0, 7.1], "confidence": 0.123},
     ]
 
 

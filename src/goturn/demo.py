@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from goturn.box import Box
-from goturn.outputs import STDOUT, Output
+from goturn.outputs import STDOUT, UNKNOWN, Output
 from goturn.video import Source
 
 SIZE = (640, 480)
@@ -64,7 +64,13 @@ class Overlaps(Output):
         self.found: list[float] = []
         """IoU, frame by frame."""
 
-    def write(self, index: int, frame: np.ndarray, boxes: Mapping[int, Box]) -> None:
+    def write(
+        self,
+        index: int,
+        frame: np.ndarray,
+        boxes: Mapping[int, Box],
+        confidences: Mapping[int, float] = UNKNOWN,
+    ) -> None:
         self.found += [self._truth[index].iou(box) for box in boxes.values()]
 
     def close(self) -> None:

@@ -204,7 +204,7 @@ _ORDERS = {
 
 def _weights_lines(weights: Mapping[str, Any] | None) -> dict[str, str]:
     if weights is None:
-        return {"weights": "none given"}
+        return {"weights": "none come with this installation; give --weights FILE"}
     towers = "shared" if weights["shared_towers"] else "separate"
     return {
         "weights": weights["file"],

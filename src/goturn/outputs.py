@@ -11,7 +11,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TextIO
 
 import cv2
@@ -31,12 +31,19 @@ JPEG_QUALITY = 95
 STDOUT = "-"
 
 
-def csv_line(frame: int, key: int, box: Box) -> str:
-    """``frame,object,x,y,w,h``: frame and object from 0; left, top, width, height in pixels."""
-    return f"{frame},{key},{box.x:.3f},{box.y:.3f},{box.w:.3f},{box.h:.3f}\n"
+#: Confidences where nobody knows any.
+UNKNOWN: Mapping[int, float] = MappingProxyType({})
 
 
-def mot_line(frame: int, key: int, box: Box) -> str:
+def csv_line(frame: int, key: int, box: Box, confidence: float | None = None) -> str:
+    """``frame,object,x,y,w,h,confidence``: frame and object from 0; left, top, width, height in pixels;
+    the confidence in [0, 1], nothing where it is not known.
+    """
+    known = "" if confidence is None else f"{confidence:.3f}"
+    return f"{frame},{key},{box.x:.3f},{box.y:.3f},{box.w:.3f},{box.h:.3f},{known}\n"
+
+
+def mot_line(frame: int, key: int, box: Box, confidence: float | None = None) -> str:
     """A row of MOT's ``gt.txt``, which CVAT imports: ``frame,id,x,y,w,h,not_ignored,class,visibility``.
 
     Frame and id count from 1, as the format demands; the box is the same as in the CSV.
@@ -45,15 +52,18 @@ def mot_line(frame: int, key: int, box: Box) -> str:
     return f"{frame + 1},{key + 1},{numbers},1,1,1\n"
 
 
-def json_line(frame: int, key: int, box: Box) -> str:
-    """``{"frame": 0, "object": 0, "box": [x, y, w, h]}``: numbers as in the CSV."""
+def json_line(frame: int, key: int, box: Box, confidence: float | None = None) -> str:
+    """``{"frame": 0, "object": 0, "box": [x, y, w, h], "confidence": 0.9}``: numbers as in the CSV."""
     values = [round(value, 3) for value in box]
-    return json.dumps({"frame": frame, "object": key, "box": values}) + "\n"
+    line = {"frame": frame, "object": key, "box": values}
+    if confidence is not None:
+        line["confidence"] = round(confidence, 3)
+    return json.dumps(line) + "\n"
 
 
 #: Header and line of each text format.
-BOX_FORMATS: Mapping[str, tuple[str, Callable[[int, int, Box], str]]] = {
-    "csv": ("frame,object,x,y,w,h\n", csv_line),
+BOX_FORMATS: Mapping[str, tuple[str, Callable[[int, int, Box, float | None], str]]] = {
+    "csv": ("frame,object,x,y,w,h,confidence\n", csv_line),
     "mot": ("", mot_line),
     "jsonl": ("", json_line),
 }
@@ -81,13 +91,20 @@ class Output(ABC):
                 raise
 
     @abstractmethod
-    def write(self, index: int, frame: np.ndarray, boxes: Mapping[int, Box]) -> None:
+    def write(
+        self,
+        index: int,
+        frame: np.ndarray,
+        boxes: Mapping[int, Box],
+        confidences: Mapping[int, float] = UNKNOWN,
+    ) -> None:
         """Adds a frame.
 
         Args:
             index: the frame's number in its source, from 0.
             frame: (H, W, 3) uint8 BGR, as it shall be seen.
             boxes: box in pixels of the frame, by object number.
+            confidences: of the boxes, by object number; formats without a place for them pass them by.
 
         Raises:
             OSError: it cannot be written.
@@ -118,8 +135,16 @@ class BoxFile(Output):
         self._file.write(header)
         self._file.flush()
 
-    def write(self, index: int, frame: np.ndarray, boxes: Mapping[int, Box]) -> None:
-        self._file.write("".join(self._line(index, key, box) for key, box in boxes.items()))
+    def write(
+        self,
+        index: int,
+        frame: np.ndarray,
+        boxes: Mapping[int, Box],
+        confidences: Mapping[int, float] = UNKNOWN,
+    ) -> None:
+        self._file.write(
+            "".join(self._line(index, key, box, confidences.get(key)) for key, box in boxes.items())
+        )
         self._file.flush()
 
     def close(self) -> None:
@@ -139,7 +164,13 @@ class ImageFolder(Output):
         self._folder.mkdir(exist_ok=True)
         self._count = 0
 
-    def write(self, index: int, frame: np.ndarray, boxes: Mapping[int, Box]) -> None:
+    def write(
+        self,
+        index: int,
+        frame: np.ndarray,
+        boxes: Mapping[int, Box],
+        confidences: Mapping[int, float] = UNKNOWN,
+    ) -> None:
         self._count += 1
         _, encoded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         (self._folder / f"{self._count:05d}.jpg").write_bytes(encoded.tobytes())
@@ -179,7 +210,13 @@ class VideoFile(Output):
                 "in /)"
             )
 
-    def write(self, index: int, frame: np.ndarray, boxes: Mapping[int, Box]) -> None:
+    def write(
+        self,
+        index: int,
+        frame: np.ndarray,
+        boxes: Mapping[int, Box],
+        confidences: Mapping[int, float] = UNKNOWN,
+    ) -> None:
         self._writer.write(letterbox(frame, self._size))
         self._count += 1
 

@@ -10,6 +10,8 @@ Change the import and leave the rest::
     tracker.init(frame, cv2.selectROI(frame))
     found, (x, y, w, h) = tracker.update(next_frame)
 
+Without parameters, and without OpenCV's weights at hand, it takes those that come with goturn.
+
 What differs from OpenCV's, on purpose: the geometry is the authors', the state is not rounded between
 frames, floats are taken as a box, ``update`` can answer False, and misuse raises goturn's exceptions
 (:class:`goturn.Tracker` lists them) instead of ``cv2.error`` or ending the process.
@@ -18,6 +20,7 @@ frames, floats are taken as a box, ``update`` can answer False, and misuse raise
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -26,12 +29,16 @@ from goturn.tracker import Tracker
 
 Rect = tuple[int, int, int, int]
 
+#: What OpenCV calls its weights, in the working directory.
+MODEL = "goturn.caffemodel"
+
 
 class TrackerGOTURN:
     """GOTURN with the interface of OpenCV's tracker.
 
     Args:
-        parameters: which weights; None for those of OpenCV's name in the working directory.
+        parameters: which weights.  Where the file has OpenCV's own name, which is also what None stands
+            for, and is not there, those that come with goturn are taken.
         device, precision: see :class:`goturn.Tracker`; OpenCV has no such arguments.
 
     Raises:
@@ -44,7 +51,7 @@ class TrackerGOTURN:
         """Where the weights are."""
 
         def __init__(self) -> None:
-            self.modelBin: str = "goturn.caffemodel"
+            self.modelBin: str = MODEL
             """The weights, in any format that :func:`goturn.weights.load` reads."""
             self.modelTxt: str = "goturn.prototxt"
             """Not read: weights say, or show by their shapes, which network they are for."""
@@ -57,7 +64,10 @@ class TrackerGOTURN:
             raise TypeError(
                 f"parameters must be TrackerGOTURN.Params; got {type(parameters).__name__}"
             )
-        self._tracker = Tracker(parameters.modelBin, device=device, precision=precision)
+        weights: str | None = parameters.modelBin
+        if weights == MODEL and not Path(MODEL).exists():
+            weights = None
+        self._tracker = Tracker(weights, device=device, precision=precision)
 
     @staticmethod
     def create(

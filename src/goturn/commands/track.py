@@ -113,6 +113,10 @@ def input_paths(args: argparse.Namespace, source: Source) -> list[Path]:
     return paths
 
 
+#: A confidence below it: rather lost than not.
+PROBABLY = 0.5
+
+
 @dataclass
 class Timing:
     """How long a run took, seconds: all frames but the first, whose box is given."""
@@ -136,6 +140,31 @@ class Timing:
         return text
 
 
+class Losses:
+    """In which frames objects were probably lost: their confidence was below one half."""
+
+    def __init__(self) -> None:
+        self._frames: dict[int, list[int]] = {}
+        self._all: set[int] = set()
+
+    def note(self, index: int, confidences: Mapping[int, float]) -> None:
+        """Takes a frame's confidences, by object number."""
+        self._all |= set(confidences)
+        for key, confidence in confidences.items():
+            if confidence < PROBABLY:
+                first, count = self._frames.get(key, (index, 0))
+                self._frames[key] = [first, count + 1]
+
+    def summary(self) -> list[str]:
+        """A line for each object that was ever lost."""
+        return [
+            f"{f'object {key} was ' if len(self._all) > 1 else ''}probably lost in "
+            f"{count} frame{'s' if count > 1 else ''}, the first is {first} (confidence below "
+            f"{PROBABLY:g})"
+            for key, (first, count) in self._frames.items()
+        ]
+
+
 def track(
     args: argparse.Namespace,
     source: Source,
@@ -149,7 +178,8 @@ def track(
     frames = iter(source)
     first = next(frames)
     found = {tracker.add(first, box): box for box in args.box or [_drawn_box(first)]}
-    timing, began = Timing(), 0.0
+    confidences = tracker.confidences
+    timing, losses, began = Timing(), Losses(), 0.0
     with ExitStack() as stack:
         request = stack.enter_context(stop_on_signal())
         outputs = open_outputs(args, source, stack)
@@ -159,8 +189,18 @@ def track(
             if timing.frames > 0:
                 before = time.perf_counter()
                 found = tracker.update(frame)
+                # A part of the next frame's work, which is spared then.
+                confidences = tracker.confidences
                 timing.tracking += time.perf_counter() - before
-            watching = _emit(args, [*outputs, *further], source.start + timing.frames, frame, found)
+            watching = _emit(
+                args,
+                [*outputs, *further],
+                source.start + timing.frames,
+                frame,
+                found,
+                confidences=confidences,
+            )
+            losses.note(source.start + timing.frames, confidences)
             timing.frames += 1
             if timing.frames == 1:  # nothing was tracked yet
                 began = time.perf_counter()
@@ -172,6 +212,8 @@ def track(
     if not args.quiet:
         written = ", ".join(output.name for output in outputs if output.name != "-")
         print(timing.summary() + (f"; wrote {written}" if written else ""), file=sys.stderr)
+        for line in losses.summary():
+            print(line, file=sys.stderr)
     if source.problem:
         print(f"goturn: warning: {source.problem}; the boxes so far are kept", file=sys.stderr)
     if request.signal:
@@ -198,6 +240,8 @@ def _emit(
     index: int,
     frame: np.ndarray,
     boxes: Mapping[int, Box],
+    *,
+    confidences: Mapping[int, float],
 ) -> bool:
     """Writes and shows one frame; false once the user has closed the window."""
     picture = frame
@@ -206,7 +250,7 @@ def _emit(
 
         picture = draw_boxes(frame, boxes)
     for output in outputs:
-        output.write(index, picture, boxes)
+        output.write(index, picture, boxes, confidences)
     if args.show:
         from goturn.commands.screen import show
 

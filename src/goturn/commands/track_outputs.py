@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", metavar="FILE", help="annotated video, .mp4 or .avi; ending in /: JPEG images"
     )
     outputs.add_argument(
-        "--csv", metavar="FILE", help="boxes: frame,object,x,y,w,h from frame 0; - is stdout"
+        "--csv",
+        metavar="FILE",
+        help="boxes: frame,object,x,y,w,h,confidence from frame 0; - is stdout",
     )
     outputs.add_argument(
         "--mot",

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from goturn.box import Box
-from goturn.outputs import Output
+from goturn.outputs import UNKNOWN, Output
 from goturn.video import ImageSource, Source
 from goturn.weights.atomic import replacing
 
@@ -136,7 +136,13 @@ class TrackFile(Output):
         if not os.access(target.parent, os.W_OK):
             raise PermissionError(f"{path}: nothing can be written in the folder {target.parent}")
 
-    def write(self, index: int, frame: np.ndarray, boxes: Mapping[int, Box]) -> None:
+    def write(
+        self,
+        index: int,
+        frame: np.ndarray,
+        boxes: Mapping[int, Box],
+        confidences: Mapping[int, float] = UNKNOWN,
+    ) -> None:
         size = (frame.shape[1], frame.shape[0])
         if self.frames and (self.frames[-1].stop, self.frames[-1].size) == (index, size):
             self.frames[-1].stop += 1
