@@ -108,6 +108,27 @@ def test_from_data_to_the_file(tmp_path, arguments, capsys):
     assert [path.stat().st_mtime_ns for path in out.glob("*/best.h5")] == times
 
 
+def test_where_stages_start_and_what_ships(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text('mean_of = ["b", "c"]\nrate = 1e-6\n[a]\n[b]\n[c]\nfrom = "a"\nrate = 2e-6\n')
+    recipe = make_weights.read_recipe(path, {"start": "alexnet.h5"})
+    assert recipe.start == {"b": "a", "c": "a"}
+    assert recipe.mean_of == ("b", "c")
+    assert [stage.rate for stage in recipe.stages.values()] == [1e-6, 1e-6, 2e-6]
+    assert [stage.start_fc for stage in recipe.stages.values()] == [False, True, True]
+    path.write_text("[a]\n[b]\n")
+    assert make_weights.read_recipe(path, {"start": "alexnet.h5"}).mean_of == ("b",)
+
+
+def test_mean_of_weights():
+    one, other = (random_weights(make_weights_architecture(), seed) for seed in (1, 2))
+    mean = make_weights.mean([one, other])
+    for name, value in mean.parameters.items():
+        expected = (one.parameters[name] + other.parameters[name]) / 2
+        np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-9)
+    assert make_weights.mean([one]).digest == one.digest
+
+
 def test_stages_that_will_not_do(tmp_path):
     path = tmp_path / "c.toml"
     for text, sentence in (
@@ -115,16 +136,20 @@ def test_stages_that_will_not_do(tmp_path):
         ("rate = ", "not a TOML file"),
         ("[a]\nrate = -1", r"\[a\]: rate must be in"),
         ("[a]\nspeed = 1", r"\[a\]: .*speed"),
+        ('mean_of = ["b"]\n[a]', "mean_of must name stages; got b"),
+        ("mean_of = []\n[a]", "mean_of must name stages; got none"),
+        ('[a]\n[b]\nfrom = "c"', "there is no stage 'c' before it"),
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=sentence):
-            make_weights.read_stages(path, {})
+            make_weights.read_recipe(path, {"start": "alexnet.h5"})
 
 
 def test_the_recipe_that_is_committed():
-    """Its settings are known ones, and the convolutions learn in the end."""
-    stages = list(make_weights.read_stages(make_weights.CONFIG, {"start": "alexnet.h5"}).values())
-    assert stages[-1].learn == "all"
+    """Its settings are known ones, and the convolutions learn in what ships."""
+    recipe = make_weights.read_recipe(make_weights.CONFIG, {"start": "alexnet.h5"})
+    stages = list(recipe.stages.values())
+    assert any(recipe.stages[name].learn == "all" for name in recipe.mean_of)
     assert not stages[0].start_fc
     assert all(stage.start_fc for stage in stages[1:])
     assert all(stage.widths == stages[0].widths for stage in stages)

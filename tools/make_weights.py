@@ -3,9 +3,10 @@
 python tools/make_weights.py OUT --videos PATH --images PATH --validation PATH --start ALEXNET.h5
 
 ``weights/config.toml`` says how: settings for all of it, and a table of settings for each stage of
-training, in order.  A stage starts from the best weights of the one before it, the first one from
-``--start``.  Each is a run in OUT/<stage>, trained as ``goturn train`` does; run the command again after
-a stop, and it goes on where it was.  In the end OUT has
+training, in order.  A stage starts from the best weights of the one before it, or of the one that its
+``from`` names, the first one from ``--start``.  What ships is the last stage's best, or the mean of the
+best of those that ``mean_of`` names.  Each stage is a run in OUT/<stage>, trained as ``goturn train``
+does; run the command again after a stop, and it goes on where it was.  In the end OUT has
 
 * ``goturn.h5``, the weights, with fc layers in int8, and what makes a confidence of likeness, fitted to
   the training videos;
@@ -19,7 +20,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,19 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def read_stages(path: Path, common: dict[str, Any]) -> dict[str, TrainConfig]:
+@dataclass(frozen=True)
+class Recipe:
+    """Stages of training, and what becomes of them."""
+
+    stages: dict[str, TrainConfig]
+    """By name, in order."""
+    start: dict[str, str]
+    """The stage that each but the first starts from."""
+    mean_of: tuple[str, ...]
+    """Stages whose best weights are averaged in the end."""
+
+
+def read_recipe(path: Path, common: dict[str, Any]) -> Recipe:
     """The stages in a file, by name and in order: settings before the first table are of all of them.
 
     Args:
@@ -85,27 +98,36 @@ def read_stages(path: Path, common: dict[str, Any]) -> dict[str, TrainConfig]:
     if not tables:
         raise ValueError(f"{path} has no stages: a table of settings for each, such as [fc]")
     shared = {name: value for name, value in content.items() if name not in tables} | common
-    stages = {}
-    for number, (name, own) in enumerate(tables.items()):
-        settings = shared | own | ({"start_fc": True} if number else {})
+    mean_of = tuple(shared.pop("mean_of", list(tables)[-1:]))
+    stages: dict[str, TrainConfig] = {}
+    start: dict[str, str] = {}
+    for name, own in tables.items():
+        settings = shared | own
+        before = settings.pop("from", next(reversed(stages), None))
+        if stages:
+            if before not in stages:
+                raise ValueError(f"{path}: [{name}]: there is no stage {before!r} before it")
+            settings["start_fc"], start[name] = True, before
         try:
             stages[name] = TrainConfig(**settings)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path}: [{name}]: {error}") from error
-    return stages
+    unknown = [name for name in mean_of if name not in stages]
+    if unknown or not mean_of:
+        raise ValueError(f"{path}: mean_of must name stages; got {', '.join(unknown) or 'none'}")
+    return Recipe(stages, start, mean_of)
 
 
-def run_stages(
-    stages: dict[str, TrainConfig], output: Path, stop: Callable[[], bool], *, quiet: bool
-) -> Path:
-    """Trains what is not trained yet; the best weights of the last stage.
+def run_stages(recipe: Recipe, output: Path, stop: Callable[[], bool], *, quiet: bool) -> Weights:
+    """Trains what is not trained yet; the weights that come of it, in single precision.
 
     Raises:
         Stopped: on request, with all kept.
     """
-    start = ""
-    for name, given in stages.items():
-        config = replace(given, start=start) if start else given
+    best: dict[str, Path] = {}
+    for name, given in recipe.stages.items():
+        before = recipe.start.get(name)
+        config = replace(given, start=str(best[before])) if before else given
         run = RunFolder(output / name)
         print(f"\n## {name}\n", flush=True)
         outcome = train(
@@ -118,8 +140,18 @@ def run_stages(
         )
         if not outcome.complete:
             raise Stopped
-        start = str(run.best.absolute())
-    return Path(start)
+        best[name] = run.best.absolute()
+    return mean([load(best[name]) for name in recipe.mean_of])
+
+
+def mean(weights: Sequence[Weights]) -> Weights:
+    """The mean of weights of one architecture, each parameter by itself."""
+    parameters = {
+        name: np.mean([each.parameters[name] for each in weights], 0, np.float64).astype(np.float32)
+        for name in weights[0].parameters
+    }
+    origin = " and ".join(dict.fromkeys(each.origin for each in weights))
+    return replace(weights[0], parameters=parameters, origin=origin)
 
 
 def join_metrics(stages: Sequence[str], output: Path) -> list[tuple[str, Row]]:
@@ -213,14 +245,15 @@ def main(arguments: Sequence[str]) -> int:
         "device": args.device,
         "features_folder": str(args.output / "features"),
     }
-    stages = read_stages(args.config, common)
+    recipe = read_recipe(args.config, common)
+    stages = recipe.stages
     with stop_on_signal() as request:
 
         def stop() -> bool:
             return request.signal != 0
 
         try:
-            best = load(run_stages(stages, args.output, stop, quiet=args.quiet))
+            best = run_stages(recipe, args.output, stop, quiet=args.quiet)
             origin = f"goturn's default weights: tools/make_weights.py, {best.origin}; {LICENCE}"
             path = args.output / "goturn.h5"
             best = replace(best, origin=origin)

@@ -115,8 +115,9 @@ def save(
                 digests[name] = _write_int8(file, name, array, compress=compress)
                 continue
             small = precision == "int8" and array.nbytes <= _COMPRESS_BYTES
+            dtype = DTYPES["fp32" if small or precision == "fp32" else "fp16"]
             with np.errstate(over="ignore"):
-                stored = array.astype(DTYPES["fp32" if small or precision == "fp32" else "fp16"])
+                stored = array.astype(dtype, copy=False)
             if not is_finite(stored):
                 raise WeightsError(f"{name} has values that are too large for fp16; save as fp32")
             digests[name] = write_tensor(file, name, stored, compress=compress)
