@@ -31,8 +31,9 @@ trackers, each with NAME= before it if it is to be called otherwise:
   weights.h5 or goturn:weights.h5    with other ones; options device=, precision= and ahead=yes after
                                      commas: weights.h5,device=cpu,precision=int8
   cv2:KCF, cv2:CSRT, cv2:MIL ...     what the installed OpenCV has; options are its Params', such as
-                                     cv2:Nano,backbone=FILE,neckhead=FILE; where it says that it has
-                                     lost the object there is no box, with lost=keep the last one stands
+                                     cv2:Nano,backbone=FILE,neckhead=FILE; where one says that it has
+                                     lost the object its last box stands, since the protocols want a box
+                                     in every frame; with lost=none there is none, which is a miss
   identity                           the first box for ever
   module:Class                       any class or function that makes an object with init(frame, box) and
                                      update(frame): BGR frames, boxes x, y, w, h in pixels from 0
@@ -149,7 +150,7 @@ def run(args: argparse.Namespace) -> int:
     sets = _open(args)
     evaluator = _Evaluator(args, sets, experiments)
     with locked(args.output, "another evaluation is writing here"):
-        remove_temporaries(args.output)
+        remove_temporaries(args.output, [each.name for each in sets])
         return evaluator.score_kept() if args.score_only else evaluator.run_and_score(specs)
 
 
@@ -308,7 +309,7 @@ class _Evaluator:
             if not made:
                 continue
             for evaluation in made:
-                print(table(evaluation), end="\n\n")
+                _print(table(evaluation))
             output = self._args.output
             written = write_reports(
                 output if len(scored) == 1 else output / subject.name,
@@ -349,3 +350,9 @@ class _Evaluator:
     def _warn(self, sentence: str) -> None:
         if not self._args.quiet:
             print(f"goturn: warning: {sentence}", file=sys.stderr)
+
+
+def _print(text: str) -> None:
+    """To standard output, with ? for what it cannot show: the reports are still to be written."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), end="\n\n")

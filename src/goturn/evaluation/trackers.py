@@ -21,6 +21,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -220,6 +221,7 @@ def _build_goturn(spec: TrackerSpec) -> tuple[AnyTracker, dict[str, object]]:
         "device": network.ops.name,
         "precision": network.precision,
         "ahead": ahead,  # the boxes are the same, their times are not
+        "code": _code_digest(),
     }
 
 
@@ -229,12 +231,11 @@ def _build_goturn(spec: TrackerSpec) -> tuple[AnyTracker, dict[str, object]]:
 def _build_opencv(spec: TrackerSpec) -> tuple[AnyTracker, dict[str, object]]:
     from goturn.evaluation import opencv
 
-    files = {
-        key: _file_digest(Path(value))
-        for key, value in spec.options.items()
-        if os.path.isfile(value)
+    decides: dict[str, object] = {
+        "files": _files(spec),
+        "lost": spec.options.get("lost", opencv.KEEP),
     }
-    return opencv.make(spec.target, spec.options), {"files": files}
+    return opencv.make(spec.target, spec.options), decides
 
 
 def _names_of_opencv() -> str:
@@ -288,7 +289,7 @@ def _build_module(spec: TrackerSpec) -> tuple[AnyTracker, dict[str, object]]:
                 f"tracker {spec.text!r}: {type(tracker).__name__} has no method {method!r}; a tracker "
                 "has init(frame, box) and update(frame)"
             )
-    return tracker, {"source": _source_digest(made)}
+    return tracker, {"source": _source_digest(made), "files": _files(spec)}
 
 
 def _value(text: str) -> object:
@@ -310,6 +311,24 @@ def _source_digest(made: object) -> str | None:
     except TypeError:
         return None
     return None if source is None or not os.path.isfile(source) else _file_digest(Path(source))
+
+
+def _files(spec: TrackerSpec) -> dict[str, str]:
+    """SHA-256 of the files that options name, by option."""
+    named = {key: value for key, value in spec.options.items() if os.path.isfile(value)}
+    return {key: _file_digest(Path(value)) for key, value in named.items()}
+
+
+@cache
+def _code_digest() -> str:
+    """SHA-256 of the code that our boxes come from: a checkout changes without a new version."""
+    package = Path(goturn.__file__).parent
+    paths = [
+        p
+        for pattern in ("*.py", "*.so", "ops/**/*.py", "weights/*.py")
+        for p in package.glob(pattern)
+    ]
+    return hashlib.sha256("".join(map(_file_digest, sorted(paths))).encode()).hexdigest()
 
 
 def _file_digest(path: Path) -> str:
