@@ -16,7 +16,7 @@ import pytest
 from datasets import encoded, frames, lines, write
 from goturn.cli import build_parser, main
 from goturn.commands import evaluate as evaluate_command
-from goturn.commands.evaluate import EXPERIMENT_NAMES, OVERLAP_NAMES, PROTOCOL_NAMES
+from goturn.commands.evaluate_options import EXPERIMENT_NAMES, OVERLAP_NAMES, PROTOCOL_NAMES
 from goturn.evaluation.experiments import EXPERIMENTS, ONE_PASS
 from goturn.evaluation.overlap import MODES
 from goturn.evaluation.protocols import PROTOCOLS
