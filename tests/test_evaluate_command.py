@@ -256,8 +256,9 @@ def starts(log: Path) -> list[str]:
 @pytest.mark.slow
 def test_killed_and_resumed_without_repeating_a_finished_video(data, tmp_path):
     """SIGKILL in the second video: that one is begun again, and the first is not."""
-    log, output = tmp_path / "log", tmp_path / "out"
-    tracker = f"scripted_trackers:Drift,log={log},sleep="
+    log, output = tmp_path / "log" / "starts", tmp_path / "out"
+    log.parent.mkdir()
+    tracker = f"scripted_trackers:Drift,log={log.parent},sleep="
     arguments = (data, "--output", output, "--quiet", "--tracker")
     child = process(*arguments, f"slow={tracker}0.03")
     try:

@@ -77,13 +77,11 @@ def bits(outcome) -> dict:
 
 def test_results_of_other_weights_than_those_it_began_with_are_not_kept(tmp_path, videos):
     """A file can be replaced while others are at work: by a training, say."""
-    (tmp_path / "log").write_text("")
-    specs = parse_trackers([f"scripted_trackers:Drift,log={tmp_path / 'log'}"])
+    specs = parse_trackers(["scripted_trackers:Drift"])
     store = Store(tmp_path / "runs", {})
     with Pool(1) as pool:
         fingerprints = check_trackers(pool, specs)
-    (tmp_path / "log").write_text("other weights")
-    with Pool(1) as pool:
+        fingerprints["Drift"]["source"] = "what it was before"
         outcome = run_trackers(
             pool,
             store,
@@ -96,6 +94,17 @@ def test_results_of_other_weights_than_those_it_began_with_are_not_kept(tmp_path
     assert (outcome.made, outcome.runs) == (0, {})
     assert "not those that it had" in outcome.failures[0].reason
     assert not list(store.folder.rglob("*.json"))
+
+
+def test_a_tracker_may_write_to_a_file_that_an_option_names(tmp_path, videos):
+    """Its content is part of what results are of; it changes under way, and nothing fails for that."""
+    outcome, _ = tracked(
+        tmp_path / "runs",
+        videos,
+        [f"T=scripted_trackers:Drift,log={tmp_path / 'log'}", "identity"],
+        jobs=2,
+    )
+    assert (outcome.failures, len(outcome.runs)) == ([], 6)
 
 
 def test_kept_results_of_two_makers_are_not_scored_as_one(tmp_path, videos):

@@ -11,8 +11,9 @@ DESCRIPTION = """\
 Runs trackers on labelled videos, scores them as the field's own tools do, prints a table and writes a
 report with plots, a page to look at, JSON and CSV to --output.  DATA is as goturn data has it.
 
-A run that was done is kept in --output and not repeated; other weights, precision, OpenCV, truth or
-options make it anew.  A tracker that raises or gives no box in a frame has none there, which is a miss.
+A run that was done is kept in --output and not repeated; other weights, precision, code, OpenCV, truth,
+options or files that options name make it anew.  A tracker that raises or gives no box in a frame has
+none there, which is a miss.
 
 trackers, each with NAME= before it if it is to be called otherwise:
   goturn                             with the weights that come with it
