@@ -14,7 +14,9 @@ class Drift:
     """Moves by as many pixels a frame as its frame's shade says, a tenth of it."""
 
     def __init__(self, log: str = "", sleep: float = 0.0) -> None:
-        self.log, self.sleep = log, sleep
+        # In a folder, the log is no file that an option names, whose content would count.
+        self.log = str(Path(log) / "starts") if log and Path(log).is_dir() else log
+        self.sleep = sleep
 
     def init(self, frame, box):
         self.box = [float(value) for value in box]

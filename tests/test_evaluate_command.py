@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -14,7 +15,8 @@ import pytest
 
 from datasets import encoded, frames, lines, write
 from goturn.cli import build_parser, main
-from goturn.commands.evaluate import EXPERIMENT_NAMES, OVERLAP_NAMES, PROTOCOL_NAMES
+from goturn.commands import evaluate as evaluate_command
+from goturn.commands.evaluate_options import EXPERIMENT_NAMES, OVERLAP_NAMES, PROTOCOL_NAMES
 from goturn.evaluation.experiments import EXPERIMENTS, ONE_PASS
 from goturn.evaluation.overlap import MODES
 from goturn.evaluation.protocols import PROTOCOLS
@@ -76,6 +78,15 @@ def test_what_is_offered_is_what_there_is():
         env={**os.environ, "PYTHONPATH": str(SOURCE_FOLDER)},
     ).stdout
     assert said == "[]\n"
+
+
+def test_a_terminal_that_lacks_a_letter(monkeypatch):
+    """The table has a ? for it, and what is still to be done is done."""
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="ascii"))
+    evaluate_command._print("\u00fcn 1")
+    sys.stdout.flush()
+    assert written.getvalue() == b"?n 1\n\n"
 
 
 @pytest.mark.slow
@@ -245,8 +256,9 @@ def starts(log: Path) -> list[str]:
 @pytest.mark.slow
 def test_killed_and_resumed_without_repeating_a_finished_video(data, tmp_path):
     """SIGKILL in the second video: that one is begun again, and the first is not."""
-    log, output = tmp_path / "log", tmp_path / "out"
-    tracker = f"scripted_trackers:Drift,log={log},sleep="
+    log, output = tmp_path / "log" / "starts", tmp_path / "out"
+    log.parent.mkdir()
+    tracker = f"scripted_trackers:Drift,log={log.parent},sleep="
     arguments = (data, "--output", output, "--quiet", "--tracker")
     child = process(*arguments, f"slow={tracker}0.03")
     try:

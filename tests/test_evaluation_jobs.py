@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 import numpy as np
@@ -72,6 +73,59 @@ def bits(outcome) -> dict:
         key: [(run.trajectory.boxes.tobytes(), run.trajectory.codes.tobytes()) for run in runs]
         for key, runs in outcome.runs.items()
     }
+
+
+def test_results_of_other_weights_than_those_it_began_with_are_not_kept(tmp_path, videos):
+    """A file can be replaced while others are at work: by a training, say."""
+    specs = parse_trackers(["scripted_trackers:Drift"])
+    store = Store(tmp_path / "runs", {})
+    with Pool(1) as pool:
+        fingerprints = check_trackers(pool, specs)
+        fingerprints["Drift"]["source"] = "what it was before"
+        outcome = run_trackers(
+            pool,
+            store,
+            videos[:1],
+            specs,
+            fingerprints=fingerprints,
+            experiments=ONCE,
+            progress=Bar(),
+        )
+    assert (outcome.made, outcome.runs) == (0, {})
+    assert "not those that it had" in outcome.failures[0].reason
+    assert not list(store.folder.rglob("*.json"))
+
+
+def test_a_tracker_may_write_to_a_file_that_an_option_names(tmp_path, videos):
+    """Its content is part of what results are of; it changes under way, and nothing fails for that."""
+    outcome, _ = tracked(
+        tmp_path / "runs",
+        videos,
+        [f"T=scripted_trackers:Drift,log={tmp_path / 'log'}", "identity"],
+        jobs=2,
+    )
+    assert (outcome.failures, len(outcome.runs)) == ([], 6)
+
+
+def test_kept_results_of_two_makers_are_not_scored_as_one(tmp_path, videos):
+    """An evaluation with new weights that was stopped leaves results of the old ones beside its own."""
+    tracked(tmp_path, videos, ["T=scripted_trackers:fixed,x=1"])
+    store = Store(tmp_path, {})
+    assert len(read_runs(store, videos, ["T"], ONCE).runs) == 3
+    tracked(tmp_path, videos[1:], ["T=scripted_trackers:fixed,x=2"])
+    with pytest.raises(
+        ValueError, match=r"of T in .* do not belong together: they differ in spec; run"
+    ):
+        read_runs(store, videos, ["T"], ONCE)
+    assert len(read_runs(store, videos[1:], ["T"], ONCE).runs) == 2
+
+
+def test_modules_of_the_current_folder_are_not_taken_for_pythons(tmp_path, videos, monkeypatch):
+    (tmp_path / "queue.py").write_text("raise RuntimeError('this is not the one')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [entry for entry in sys.path if entry])
+    with Pool(1) as pool:
+        assert check_trackers(pool, parse_trackers(["identity"])) is not None
 
 
 def test_jobs_change_nothing_and_what_is_done_is_not_repeated(tmp_path, videos):

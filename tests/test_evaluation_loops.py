@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,10 @@ def test_what_is_a_box(answer):
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
-        (None, "gave 'None' where a box was expected"),
+        (None, "gave None where a box was expected"),
+        (itertools.repeat(1.0), "got more"),
+        (range(10**9), "got more"),
+        ([["a" * 1000] * 1000] * 1000, "gave [['aaa"),
         ((1, 2, 3), "got 3 values"),
         ((1, 2, 3, float("nan")), "box must be finite"),
         ((1, 2, 3, float("inf")), "box must be finite"),
@@ -129,6 +133,20 @@ def test_what_is_none_is_no_box_and_the_tracker_is_asked_again(answer, problem):
     assert run.problem_count == 1
     assert problem in run.problems[0]
     assert run.problems[0].startswith("frame 1: ")
+
+
+def test_what_a_tracker_gives_is_told_of_in_few_words():
+    tracker = Answers(["ab" * 10**6] * 10**5, init=None)
+    run = run_experiment(tracker, video({0: Box(5, 5, 5, 5)}, 2), ONE_PASS, 0, frame)
+    assert len(run.problems[0]) < 400
+
+
+def test_frames_after_a_start_that_failed_are_counted():
+    """All of them are without a box, not the first one alone."""
+    tracker = Answers(init=ValueError("no"))
+    run = run_experiment(tracker, video({0: Box(5, 5, 5, 5)}, 4), ONE_PASS, 0, frame)
+    assert run.problem_count == 4
+    assert run.problems == ("frame 0: ValueError: no",)
 
 
 def test_saying_that_it_is_lost_is_no_problem():

@@ -134,14 +134,24 @@ def test_other_files_are_as_good_as_none(store, video, content):
     assert store.load(KEY, video, None) is None
 
 
-def test_what_a_killed_evaluation_left_is_removed(store, video):
+def test_what_a_killed_evaluation_left_is_removed(tmp_path, video):
+    store = Store(tmp_path / "out" / "runs" / "set", {})
     store.save(KEY, video, TRACKER, made())
     left = Path(f"{store.path(KEY)}.tmp.1.0")
-    others = [store.folder / name for name in ("a.tmp", "b.tmp.txt", "c.tmp.1.txt")]
-    for path in (left, *others):
-        path.write_bytes(b"half")
-    remove_temporaries(store.folder)
-    assert not left.exists()
+    output, name = store.folder.parents[1], store.folder.name
+    reports = [
+        output / f"{place}.tmp.12.3"
+        for place in ("report.html", "plots/otb.png", f"{name}/results/OTB2015/x/times/a_time.txt")
+    ]
+    # Others may have work of their own in the folder, and be at it.
+    others = [
+        *(store.folder / name for name in ("a.tmp", "b.tmp.txt", "c.tmp.1.txt")),
+        *(output / name for name in ("best.h5.tmp.1.2", "run/final.h5.tmp.1.2", "runs/x.tmp.1.2")),
+    ]
+    for path in (left, *reports, *others):
+        write(path, b"half")
+    remove_temporaries(output, [name])
+    assert not any(path.exists() for path in (left, *reports))
     assert all(path.exists() for path in others)
     assert store.load(KEY, video, TRACKER) is not None
 

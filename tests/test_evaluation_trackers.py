@@ -188,8 +188,9 @@ def test_opencv_that_cannot_start_or_has_lost_its_object():
         assert not keep or box == (5, 6, 7, 8)
         tracker.init(FRAME, Box(9, 9, 9, 9))
         assert tracker.update(FRAME) == (True, (5, 6, 7, 8))
-    assert build(parse_tracker("cv2:MIL,lost=keep")).tracker._keep is True
-    assert build(parse_tracker("cv2:MIL")).tracker._keep is False
+    assert build(parse_tracker("cv2:MIL")).tracker._keep is True
+    assert build(parse_tracker("cv2:MIL,lost=none")).tracker._keep is False
+    assert build(parse_tracker("cv2:MIL")).fingerprint["lost"] == "keep"
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,7 @@ def test_opencv_that_cannot_start_or_has_lost_its_object():
             "cv2:MIL,speed=3",
             "cv2:MIL has no option 'speed'; there are: lost, .*samplerInitInRadius",
         ),
-        ("cv2:MIL,lost=yes", "lost must be none or keep; got 'yes'"),
+        ("cv2:MIL,lost=yes", "lost must be keep or none; got 'yes'"),
         ("cv2:MIL,samplerInitInRadius=far", "samplerInitInRadius cannot be 'far'"),
         ("cv2:MIL,featureSetNumFeatures=1.5", "featureSetNumFeatures cannot be '1.5'"),
     ],
@@ -246,6 +247,16 @@ def test_a_class_in_the_working_directory_and_its_source(tmp_path, monkeypatch):
     (tmp_path / "just_written.py").write_text(source + "# changed\n")
     after = build(parse_tracker("just_written:T")).fingerprint
     assert before["source"] != after["source"]
+
+
+def test_files_that_options_name_are_part_of_what_decides_boxes(tmp_path):
+    file = tmp_path / "weights.bin"
+    spec = parse_tracker(f"scripted_trackers:Drift,log={file}")
+    prints = [build(spec).fingerprint]
+    for content in (b"1", b"2"):
+        file.write_bytes(content)
+        prints.append(build(spec).fingerprint)
+    assert len({str(one) for one in prints}) == 3
 
 
 @pytest.mark.parametrize(

@@ -169,3 +169,10 @@ def test_long_videos_are_averaged():
     assert len(piece) == SPARK[0]
     assert {y for _, y in piece} == {0, 24}
     assert len(svg) < 5000
+
+
+def test_a_line_of_a_long_video_stays_short():
+    """However many frames lost the object: as many ticks as can be seen are drawn."""
+    drawn = sparkline(np.zeros(100_000), look_of(0), marks=range(100_000), label="x")
+    assert drawn.count("v-9") > 300
+    assert len(drawn) < 60_000

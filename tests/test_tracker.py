@@ -281,7 +281,7 @@ answers = st.lists(
 )
 
 
-@settings(max_examples=many(10_000), deadline=None)
+@settings(max_examples=many(10_000, share=40), deadline=None)
 @given(near | near | huge | anywhere, answers)
 def test_any_box_and_any_answer(networks_with_answer, box, answer):
     """``update`` of any box gives four finite numbers with w, h >= 1; ``init`` may refuse it.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 
-def many(count: int) -> int:
-    """``count`` where ``GOTURN_TEST_THOROUGH=1`` is in the environment, elsewhere a tenth of it."""
-    return count if os.environ.get("GOTURN_TEST_THOROUGH") == "1" else count // 10
+def many(count: int, share: int = 10) -> int:
+    """``count`` where ``GOTURN_TEST_THOROUGH=1`` is in the environment, elsewhere a tenth of it, or such
+    a share.
+    """
+    return count if os.environ.get("GOTURN_TEST_THOROUGH") == "1" else count // share

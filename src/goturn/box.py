@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Set
+from itertools import islice
+from reprlib import Repr
 from typing import NamedTuple
 
 #: The network's units span 0..UNITS over the search window (paper, section 4; the code's scale factor).
@@ -24,6 +26,10 @@ UNITS = 10.0
 #: Largest coordinate or size accepted, in pixels.  Far beyond any image, yet small enough that every
 #: intermediate value is an exact double and fits a 64-bit integer.
 MAX_COORDINATE = 1e9
+
+#: Shows what was given in place of a box, in few words however much of it there is.
+SHORT = Repr()
+SHORT.maxstring = SHORT.maxother = 100
 
 
 class Box(NamedTuple):
@@ -78,15 +84,17 @@ def as_box(box: Iterable[float]) -> Box:
     try:
         if isinstance(box, (str, bytes, Set, Mapping)):  # iterable, but not four numbers in order
             raise TypeError
-        values = [float(value) for value in box]
+        # No further than needed: who knows how long what a stranger's tracker gives is.
+        values = [float(value) for value in islice(box, 5)]
     except (TypeError, ValueError) as error:
-        raise TypeError(f"box must be four numbers x, y, w, h; got {box!r}") from error
+        raise TypeError(f"box must be four numbers x, y, w, h; got {SHORT.repr(box)}") from error
     except OverflowError as error:
         raise ValueError(
             "box must be finite; one of its numbers is too large for a float"
         ) from error
     if len(values) != 4:
-        raise ValueError(f"box must be four numbers x, y, w, h; got {len(values)} values")
+        count = "more" if len(values) > 4 else f"{len(values)} values"
+        raise ValueError(f"box must be four numbers x, y, w, h; got {count}")
     if not all(abs(value) <= MAX_COORDINATE for value in values):  # false for NaN too
         raise ValueError(
             f"box must be finite and within {MAX_COORDINATE:.0e} pixels; got {tuple(values)}"

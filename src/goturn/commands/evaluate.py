@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from goturn.commands.evaluate_options import DESCRIPTION, add_arguments
 from goturn.commands.exits import DONE, ERROR, SIGNAL_BASE, UsageError, stop_on_signal
 from goturn.commands.progress import Loading, bar
-from goturn.commands.values import positive_argument
 
 if TYPE_CHECKING:
     from goturn.evaluation.experiments import Experiment
@@ -19,110 +18,10 @@ if TYPE_CHECKING:
     from goturn.evaluation.store import Store
     from goturn.evaluation.trackers import TrackerSpec
 
-DESCRIPTION = """\
-Runs trackers on labelled videos, scores them as the field's own tools do, prints a table and writes a
-report with plots, a page to look at, JSON and CSV to --output.  DATA is as goturn data has it.
-
-A run that was done is kept in --output and not repeated; other weights, precision, OpenCV, truth or
-options make it anew.  A tracker that raises or gives no box in a frame has none there, which is a miss.
-
-trackers, each with NAME= before it if it is to be called otherwise:
-  goturn                             with the weights that come with it
-  weights.h5 or goturn:weights.h5    with other ones; options device=, precision= and ahead=yes after
-                                     commas: weights.h5,device=cpu,precision=int8
-  cv2:KCF, cv2:CSRT, cv2:MIL ...     what the installed OpenCV has; options are its Params', such as
-                                     cv2:Nano,backbone=FILE,neckhead=FILE; where it says that it has
-                                     lost the object there is no box, with lost=keep the last one stands
-  identity                           the first box for ever
-  module:Class                       any class or function that makes an object with init(frame, box) and
-                                     update(frame): BGR frames, boxes x, y, w, h in pixels from 0
-
-protocols:
-  otb       one pass: success, precision, normalised precision
-  got10k    one pass: AO, SR; 3 repetitions unless a tracker is deterministic
-  vot2014   restarts after failures: accuracy, robustness; up to 15 repetitions, for a tracker whose first
-            three runs differ; experiments baseline, and region_noise (starting boxes a little off)"""
-
-PROTOCOL_NAMES = ("otb", "vot2014", "got10k")
-EXPERIMENT_NAMES = ("baseline", "region_noise")
-OVERLAP_NAMES = ("exact", "bounded", "raster", "polygon")
+__all__ = ["DESCRIPTION", "add_arguments", "run"]
 
 #: How many failures, or names that could have been meant, are listed.
 LISTED = 10
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``goturn evaluate``."""
-    parser.usage = "goturn evaluate DATA [DATA ...] --tracker SPEC [--tracker SPEC ...] [options]"
-    parser.add_argument("data", nargs="+", metavar="DATA", help="a data set: PATH or KIND:PATH")
-    parser.add_argument(
-        "--tracker",
-        dest="trackers",
-        action="append",
-        metavar="SPEC",
-        help="see above; give it again for each further one",
-    )
-    parser.add_argument(
-        "--protocol",
-        dest="protocols",
-        nargs="+",
-        action="extend",
-        choices=PROTOCOL_NAMES,
-        metavar="NAME",
-        help="otb (default), vot2014 or got10k; several may be given",
-    )
-    parser.add_argument(
-        "--experiment",
-        dest="experiments",
-        nargs="+",
-        action="extend",
-        choices=EXPERIMENT_NAMES,
-        metavar="NAME",
-        help="of vot2014: baseline (default), region_noise, or both",
-    )
-    parser.add_argument(
-        "--overlap",
-        choices=OVERLAP_NAMES,
-        help="the definition of overlap, in scores and in what is a failure; the protocol's if not given",
-    )
-    parser.add_argument(
-        "--repetitions",
-        type=positive_argument,
-        metavar="N",
-        help="at most so many runs of each video; the protocol's if not given",
-    )
-    parser.add_argument(
-        "--videos", nargs="+", action="extend", metavar="NAME", help="only these videos"
-    )
-    parser.add_argument(
-        "--jobs",
-        type=positive_argument,
-        default=1,
-        metavar="N",
-        help="processes that track at the same time, sharing the processors (default: 1); frames per "
-        "second measured with several are not comparable",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=positive_argument,
-        default=600,
-        metavar="SECONDS",
-        help="give a video up if a tracker does no frame of it in so long (default: 600)",
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("evaluation"),
-        metavar="FOLDER",
-        help="takes runs and reports (default: evaluation)",
-    )
-    parser.add_argument(
-        "--score-only",
-        action="store_true",
-        help="run nothing: score and report what is kept in --output, of all trackers there or of those "
-        "whose names are given by --tracker",
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bars, no warnings")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -149,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     sets = _open(args)
     evaluator = _Evaluator(args, sets, experiments)
     with locked(args.output, "another evaluation is writing here"):
-        remove_temporaries(args.output)
+        remove_temporaries(args.output, [each.name for each in sets])
         return evaluator.score_kept() if args.score_only else evaluator.run_and_score(specs)
 
 
@@ -308,7 +207,7 @@ class _Evaluator:
             if not made:
                 continue
             for evaluation in made:
-                print(table(evaluation), end="\n\n")
+                _print(table(evaluation))
             output = self._args.output
             written = write_reports(
                 output if len(scored) == 1 else output / subject.name,
@@ -349,3 +248,9 @@ class _Evaluator:
     def _warn(self, sentence: str) -> None:
         if not self._args.quiet:
             print(f"goturn: warning: {sentence}", file=sys.stderr)
+
+
+def _print(text: str) -> None:
+    """To standard output, with ? for what it cannot show: the reports are still to be written."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), end="\n\n")

@@ -10,6 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+#: The option ``lost`` where it is not given.
+KEEP = "keep"
+
 
 class OpenCVTracker:
     """One of OpenCV's.
@@ -20,9 +23,10 @@ class OpenCVTracker:
     Args:
         create: makes one.
         keep: where it says that it has lost the object, its last box stands; else there is none.
+            (With "lost" Python is given a box of zeros; in C++ the caller's box is left as it was.)
     """
 
-    def __init__(self, create: Callable[[], Any], *, keep: bool = False) -> None:
+    def __init__(self, create: Callable[[], Any], *, keep: bool = True) -> None:
         self._create, self._keep = create, keep
         self._tracker = create()  # what is missing is missed now
         self._last: Sequence[float] = ()
@@ -53,8 +57,10 @@ def make(target: str, options: Mapping[str, str]) -> OpenCVTracker:
 
     Args:
         target: a key of :func:`trackers`.
-        options: fields of its Params, as texts; and ``lost``, "none" or "keep": whether the last box
-            stands where the tracker says that it has lost the object.
+        options: fields of its Params, as texts; and ``lost``, "keep" (as if not given) or "none":
+            whether the last box stands where the tracker says that it has lost the object.  Protocols ask
+            for a box in every frame, and a tracker that rests loses nothing that it would not lose by
+            its overlap; without a box it fails wherever it is in doubt.
 
     Raises:
         ValueError: there is no such tracker or option, or it lacks a file.
@@ -66,16 +72,16 @@ def make(target: str, options: Mapping[str, str]) -> OpenCVTracker:
             f"{names()}; opencv-contrib-python has more than opencv-python"
         )
     module, name = known[target]
-    lost = options.get("lost", "none")
-    if lost not in ("none", "keep"):
-        raise ValueError(f"cv2:{target}: lost must be none or keep; got {lost!r}")
+    lost = options.get("lost", KEEP)
+    if lost not in (KEEP, "none"):
+        raise ValueError(f"cv2:{target}: lost must be keep or none; got {lost!r}")
     options = {key: text for key, text in options.items() if key != "lost"}
     create: Any = getattr(module, f"Tracker{name}_create")
     kind: Any = getattr(module, f"Tracker{name}_Params", None)
     parameters = _parameters(target, kind, options)
     try:
         return OpenCVTracker(
-            lambda: create() if parameters is None else create(parameters), keep=lost == "keep"
+            lambda: create() if parameters is None else create(parameters), keep=lost == KEEP
         )
     except cv2.error as error:
         files = _file_fields(kind)

@@ -147,7 +147,12 @@ class _Process:
     def __init__(self, jobs: int) -> None:
         self.connection, theirs = Pipe()
         self.heard = time.monotonic()
-        code = f"from goturn.evaluation.worker import main; main({theirs.fileno()}, {jobs})"
+        # Modules come from where ours do: not, as -c has it, from the current folder before all others.
+        path = [str(each) or os.getcwd() for each in sys.path]
+        code = (
+            f"import sys; sys.path[:] = {path!r}; "
+            f"from goturn.evaluation.worker import main; main({theirs.fileno()}, {jobs})"
+        )
         # Not in our group: Ctrl-C is for us, who end the workers.  What a tracker prints is not output.
         self._process = subprocess.Popen(
             [sys.executable, "-c", code],
@@ -186,7 +191,6 @@ def worker_environment(jobs: int) -> dict[str, str]:
     processors; what a user has set stands.
     """
     environment = dict(os.environ)
-    environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
     if jobs > 1:
         for name in THREADS:
             environment.setdefault(name, str(max(1, processors() // jobs)))

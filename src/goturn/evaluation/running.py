@@ -132,23 +132,36 @@ def read_runs(
     trackers: Sequence[str],
     experiments: Sequence[Experiment],
 ) -> Outcome:
-    """What there is of runs of the trackers of these names, whatever they were then."""
+    """What there is of runs of the trackers of these names, whatever they were then.
+
+    Raises:
+        ValueError: some runs of a tracker are of other weights, options or versions than others.
+    """
     outcome = Outcome()
     for tracker in trackers:
+        makers: list[Mapping[str, object]] = []
         for video in videos:
             for experiment in experiments:
                 runs: list[Run] = []
                 for repetition in range(experiment.repetitions):
                     key = RunKey(experiment.name, tracker, video.name, repetition)
-                    run = store.load(key, video, None)
-                    if run is None:
+                    kept_run = store.read(key, video, None)
+                    if kept_run is None:
                         break
-                    runs.append(run)
+                    runs.append(kept_run[0])
+                    if kept_run[1] not in makers:
+                        makers.append(kept_run[1])
                 if runs:
                     outcome.runs[experiment.name, tracker, video.name] = runs
                 else:
                     reason = f"no result of {experiment.name} is kept that fits the video"
                     outcome.failures.append(Failure(tracker, video.name, reason))
+        if len(makers) > 1:
+            differ = sorted({k for one in makers for k in one if one[k] != makers[0].get(k)})
+            raise ValueError(
+                f"the results of {tracker} in {store.folder} do not belong together: they differ in "
+                f"{', '.join(differ) or 'what they are of'}; run the tracker again, without --score-only"
+            )
     kept = sum(map(len, outcome.runs.values()))
     return Outcome(outcome.runs, outcome.failures, kept)
 
@@ -209,6 +222,8 @@ class _VideoWork:
         ) * len(self.video.frames)
 
     def question(self) -> Question | None:
+        if self.failure is not None:
+            return None
         for experiment in self._experiments:
             if not self._complete(experiment):
                 done = len(self.runs[experiment.name])
@@ -223,8 +238,11 @@ class _VideoWork:
             self._stepped += answer.frames
             self._progress.update(answer.frames)
         elif isinstance(answer, Failed):
-            self.failure = Failure(self.spec.name, self.video.name, answer.reason)
-            self._settle(self.frames_left())
+            self._fail(answer.reason)
+        elif isinstance(answer, Tracked) and self._is_another(answer.fingerprint):
+            self._fail(
+                "its weights, or its code, are not those that it had when the evaluation began"
+            )
         elif isinstance(answer, Tracked):
             experiment = next(each for each in self._experiments if not self._complete(each))
             runs = self.runs[experiment.name]
@@ -234,6 +252,18 @@ class _VideoWork:
             self.made += 1
             self._settle(len(self.video.frames))
             self._read(experiment)
+
+    def _is_another(self, fingerprint: Mapping[str, object]) -> bool:
+        """Whether a run is not of the tracker that it was asked of."""
+        before, now = dict(self._fingerprint), dict(fingerprint)
+        if self.spec.kind == "module":  # which may write to files that its options name: a log
+            before.pop("files", None)
+            now.pop("files", None)
+        return before != now
+
+    def _fail(self, reason: str) -> None:
+        self.failure = Failure(self.spec.name, self.video.name, reason)
+        self._settle(self.frames_left())
 
     def _settle(self, frames: int) -> None:
         """The bar is at what was to be done, though skipped frames were not counted one by one."""

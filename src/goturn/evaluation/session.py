@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from goturn.box import Box, as_box
+from goturn.box import SHORT, Box, as_box
 from goturn.data.model import Video
 from goturn.evaluation.results import FAILED, SKIPPED, STARTED, TRACKED, Trajectory
 from goturn.evaluation.trackers import AnyTracker
@@ -123,6 +123,8 @@ class Session:
                 self._note(number, error)
             if box is not None:
                 self._boxes[number] = box
+        else:
+            self._count += 1  # told of once, at the start that did not come about
         self._step()
         return box
 
@@ -179,5 +181,5 @@ def _box_of(answer: Any) -> Box | None:
         return as_box(answer)
     except (TypeError, ValueError) as error:
         raise NotABoxError(
-            f"gave {str(answer)[:100]!r} where a box was expected ({error})"
+            f"gave {SHORT.repr(answer)} where a box was expected ({error})"
         ) from error

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,14 +78,21 @@ class Store:
         Returns:
             None where there is none, or it is of something else, or damaged.
         """
+        found = self.read(key, video, fingerprint)
+        return None if found is None else found[0]
+
+    def read(
+        self, key: RunKey, video: Video, fingerprint: Mapping[str, object] | None
+    ) -> tuple[Run, Mapping[str, object]] | None:
+        """As :meth:`load`; also the fingerprint of the tracker that the run is of."""
         try:
             content = json.loads(read_bytes(self.path(key), MAX_BYTES))
             of, result = content["of"], content["result"]
             if content["sha256"] != _digest({"of": of, "result": result}):
                 return None
             expected = self._of(key, video, of["tracker"] if fingerprint is None else fingerprint)
-            return _run_of(result) if of == _plain(expected) else None
-        except (ValueError, KeyError, TypeError, RecursionError):
+            return (_run_of(result), of["tracker"]) if of == _plain(expected) else None
+        except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
             return None
 
     def save(self, key: RunKey, video: Video, fingerprint: Mapping[str, object], run: Run) -> None:
@@ -125,13 +132,35 @@ class Store:
         }
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Removes what a killed evaluation has left half written in a folder and those in it; nobody else may
-    be writing there.
+#: What evaluations write, as patterns under their folder: in ``runs`` by data set, reports beside it or,
+#: of several data sets, in folders of their names.
+_WRITTEN = (
+    *(f"{name}.tmp.*" for name in ("report.html", "report.json", "scores.csv", "per-video.csv")),
+    "plots/*.png.tmp.*",
+    *(
+        f"{kind}/{data}/**/*.tmp.*"
+        for kind in ("results", "reports")
+        for data in ("OTB2015", "GOT-10k")
+    ),
+)
+
+
+def remove_temporaries(folder: Path, datasets: Iterable[str]) -> None:
+    """Removes what a killed evaluation has left half written, where evaluations write and nowhere else:
+    the folder may hold others' work, too.
+
+    Args:
+        folder: of the evaluation, which nobody else is writing to.
+        datasets: names of those that are evaluated now.
     """
-    for path in folder.rglob("*.tmp.*"):
-        if re.search(r"\.tmp\.[0-9]+\.[0-9]+$", path.name):
-            path.unlink(missing_ok=True)
+    patterns = [(folder, pattern) for pattern in _WRITTEN]
+    for name in datasets:
+        patterns += [(folder / name, pattern) for pattern in _WRITTEN]
+        patterns += [(folder / "runs" / name, "*/*/*_[0-9][0-9][0-9].json.tmp.*")]
+    for place, pattern in patterns:
+        for path in place.glob(pattern):
+            if re.search(r"\.tmp\.[0-9]+\.[0-9]+$", path.name):
+                path.unlink(missing_ok=True)
 
 
 def video_digest(video: Video) -> str:

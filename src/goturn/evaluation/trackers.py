@@ -13,9 +13,7 @@ A text is all that a worker process needs to build the tracker.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import inspect
 import os
 import re
 import sys
@@ -28,6 +26,7 @@ import numpy as np
 
 import goturn
 from goturn.data.reading import plain_name
+from goturn.evaluation.digests import code_digest, digests_of_files, source_digest
 
 
 class AnyTracker(Protocol):
@@ -220,6 +219,7 @@ def _build_goturn(spec: TrackerSpec) -> tuple[AnyTracker, dict[str, object]]:
         "device": network.ops.name,
         "precision": network.precision,
         "ahead": ahead,  # the boxes are the same, their times are not
+        "code": code_digest(),
     }
 
 
@@ -229,12 +229,11 @@ def _build_goturn(spec: TrackerSpec) -> tuple[AnyTracker, dict[str, object]]:
 def _build_opencv(spec: TrackerSpec) -> tuple[AnyTracker, dict[str, object]]:
     from goturn.evaluation import opencv
 
-    files = {
-        key: _file_digest(Path(value))
-        for key, value in spec.options.items()
-        if os.path.isfile(value)
+    decides: dict[str, object] = {
+        "files": digests_of_files(spec.options),
+        "lost": spec.options.get("lost", opencv.KEEP),
     }
-    return opencv.make(spec.target, spec.options), {"files": files}
+    return opencv.make(spec.target, spec.options), decides
 
 
 def _names_of_opencv() -> str:
@@ -288,7 +287,7 @@ def _build_module(spec: TrackerSpec) -> tuple[AnyTracker, dict[str, object]]:
                 f"tracker {spec.text!r}: {type(tracker).__name__} has no method {method!r}; a tracker "
                 "has init(frame, box) and update(frame)"
             )
-    return tracker, {"source": _source_digest(made)}
+    return tracker, {"source": source_digest(made), "files": digests_of_files(spec.options)}
 
 
 def _value(text: str) -> object:
@@ -301,23 +300,6 @@ def _value(text: str) -> object:
         except ValueError:
             continue
     return text
-
-
-def _source_digest(made: object) -> str | None:
-    """SHA-256 of the file that a class is in; what that imports is not looked at."""
-    try:
-        source = inspect.getsourcefile(made)  # type: ignore[arg-type]
-    except TypeError:
-        return None
-    return None if source is None or not os.path.isfile(source) else _file_digest(Path(source))
-
-
-def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _short(error: BaseException) -> str:

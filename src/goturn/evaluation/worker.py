@@ -63,6 +63,8 @@ class Tracked:
     """A run is done."""
 
     run: Run
+    fingerprint: dict[str, object]
+    """Of the tracker that did it: a file of weights can change while others are at work."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,10 @@ class Worker:
         """Does it, and sends what came of it."""
         try:
             built = self._tracker(question.spec)
-            result: Answer = Built(dict(built.fingerprint))
+            fingerprint = dict(built.fingerprint)
+            result: Answer = Built(fingerprint)
             if isinstance(question, Track):
-                result = Tracked(self._track(built, question))
+                result = Tracked(self._track(built, question), fingerprint)
         except Exception as error:  # whatever it is, the others' runs can go on
             result = Failed(_sentence(error))
         self._tell()

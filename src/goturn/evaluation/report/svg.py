@@ -86,7 +86,8 @@ def sparkline(values: np.ndarray, look: Look, *, marks: Sequence[int], label: st
     pieces += [piece] if piece else []
     # A piece of one point is a dot: a line of no length with round ends.
     path = "".join(f"M{'L'.join(p if len(p) > 1 else p * 2)}" for p in pieces)
-    lost = "".join(f"M{_short(k * scale)} {height}v-9" for k in marks)
+    places = dict.fromkeys(_short(k * scale) for k in marks)  # each once, however many frames
+    lost = "".join(f"M{place} {height}v-9" for place in places)
     return (
         f'<svg class="spark" viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(label)}"><path class="half" d="M0 {height / 2:g}H{width}"/>'
