@@ -167,7 +167,7 @@ def test_what_was_left_out_is_said(data, tmp_path, capsys):
     assert "goturn: error: 1 run of a tracker on a video failed; " in said.err.splitlines()[-1]
     flat = " ".join(said.out.split())
     assert "Left out, for not every tracker did them: a." in flat
-    assert "Untidy failed in 21 of 72 frames" in flat
+    assert "Untidy failed in 21 of the 72 frames of 3 runs" in flat
     report = json.loads((output / "report.json").read_text())
     assert any("a." in note for note in report["evaluations"][0]["notes"])
 
@@ -176,7 +176,7 @@ def test_what_was_left_out_is_said(data, tmp_path, capsys):
     ("given", "expected"),
     [
         (["{}"], (2, "no tracker given; pass --tracker SPEC")),
-        (["{}", "--tracker", "kcf"], (2, "tracker 'kcf' is none")),
+        (["{}", "--tracker", "kcf"], (2, "there is no tracker 'kcf'")),
         (
             ["{}", "--tracker", "identity", "--tracker", "identity"],
             (2, "two trackers are called 'identity'"),
@@ -192,7 +192,7 @@ def test_what_was_left_out_is_said(data, tmp_path, capsys):
         ),
         (
             ["{}", "--score-only"],
-            (2, "has no results; it has none; run without --score-only first"),
+            (2, "has no results of"),
         ),
     ],
 )
@@ -319,3 +319,65 @@ def test_two_evaluations_do_not_write_to_one_folder(data, tmp_path, capsys):
     finally:
         child.kill()
         child.communicate()
+
+
+def test_what_was_kept_is_told_of_and_made_anew_on_request(data, tmp_path, capsys):
+    arguments = (data, "--tracker", "identity", "--output", tmp_path / "out")
+    assert evaluate(*arguments) == 0
+    assert "taken from" not in capsys.readouterr().err
+    assert evaluate(*arguments) == 0
+    kept = f"0 runs done, 3 taken from {tmp_path / 'out' / 'runs'} (--rerun makes them anew)\n"
+    assert kept in capsys.readouterr().err
+    before = {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("runs/*/*/*/*.json")
+    }
+    assert evaluate(*arguments, "--rerun") == 0
+    assert "taken from" not in capsys.readouterr().err
+    assert all(path.stat().st_mtime_ns > before[path] for path in before)
+
+
+def test_scoring_a_part_that_was_run(data, tmp_path, capsys):
+    """By the protocols and of the videos that there are runs of; that others were not is no failure."""
+    output = tmp_path / "out"
+    part = ("--videos", "a", "b", "--protocol", "vot2014", "otb", "--tracker")
+    assert evaluate(data, *part, "identity", "--repetitions", 1, "--output", output) == 0
+    capsys.readouterr()
+    assert evaluate(data, "--score-only", "--output", output) == 0
+    said = capsys.readouterr()
+    assert "1 of 3 videos have no results of all trackers and are left out" in said.err
+    report = json.loads((output / "report.json").read_text())
+    assert {each["protocol"] for each in report["evaluations"]} == {"otb", "vot2014"}
+
+    one_pass_only = tmp_path / "one"
+    assert evaluate(data, "--tracker", "identity", "--output", one_pass_only) == 0
+    capsys.readouterr()
+    assert evaluate(data, "--score-only", "--protocol", "vot2014", "--output", one_pass_only) == 2
+    assert "has no results of baseline; run without --score-only first" in error_of(capsys)
+
+
+def test_a_tracker_that_never_gives_a_box_is_a_failure(data, tmp_path, capsys):
+    (tmp_path / "never_works.py").write_text(
+        "class Never:\n"
+        "    def init(self, frame, box):\n"
+        "        raise OSError('no licence')\n"
+        "    def update(self, frame):\n"
+        "        return None\n"
+    )
+    sys.path.insert(0, str(tmp_path))
+    try:
+        code = evaluate(
+            *(data, "--tracker", "never_works:Never", "--tracker", "identity", "--videos", "a"),
+            *("--output", tmp_path / "out"),
+        )
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert code == 1
+    assert capsys.readouterr().err.endswith("goturn: failed: Never gave no box in any frame\n")
+
+
+def test_results_do_not_go_among_the_data(data, capsys):
+    before = sorted(data.parent.rglob("*"))
+    for output in (data, data / "a" / "out"):
+        assert evaluate(data, "--tracker", "identity", "--output", output) == 2
+        assert "is among the data" in error_of(capsys)
+    assert sorted(data.parent.rglob("*")) == before

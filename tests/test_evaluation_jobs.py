@@ -209,7 +209,7 @@ def test_a_tracker_that_raises_prints_and_draws(tmp_path, videos, capfd):
     outcome, _ = tracked(tmp_path, videos, ["scripted_trackers:Untidy"])
     (sentence,) = tracker_notes({key[1:]: runs for key, runs in outcome.runs.items()})
     assert sentence.startswith(
-        "Untidy failed in 18 of 72 frames, which count as frames without a box"
+        "Untidy failed in 18 of the 72 frames of 9 runs, which count as frames without a box"
     )
     assert "frame 3: KeyError: 'lost'" in sentence
     run = outcome.runs["one-pass", "Untidy", "dark"][2]  # the frames were as they were before

@@ -62,9 +62,14 @@ def test_texts(text, name, kind, target, options):
     [
         (
             "kcf",
-            r"'kcf' is none; give a weights file, cv2:NAME \(.*cv2:MIL.*\), identity, or module",
+            r"no tracker 'kcf'.*; give goturn, a weights file, one of OpenCV's \(.*cv2:MIL.*\), iden",
         ),
-        ("", "is none"),
+        ("", "there is no tracker"),
+        ("identiy", r"did you mean identity\?"),
+        ("Goturn", r"did you mean goturn\?"),
+        ("mil", r"did you mean cv2:MIL\?"),
+        ("mine.py", "name a class in mine.py as module:Class, here mine:Class"),
+        ("mine.py:Static", "here mine:Static; modules are looked for in the current folder"),
         ("cv2:", "names none of OpenCV's; it has .*cv2:MIL"),
         ("w.h5,device=cpu,device=cpu", "the option device is given twice"),
         ("identity,x=1", "identity takes no options"),

@@ -146,8 +146,10 @@ def run_stages(recipe: Recipe, output: Path, stop: Callable[[], bool], *, quiet:
 
 def mean(weights: Sequence[Weights]) -> Weights:
     """The mean of weights of one architecture, each parameter by itself."""
-    parameters = {
-        name: np.mean([each.parameters[name] for each in weights], 0, np.float64).astype(np.float32)
+    parameters: dict[str, np.ndarray] = {
+        name: np.asarray(
+            np.mean([each.parameters[name] for each in weights], 0, np.float64), np.float32
+        )
         for name in weights[0].parameters
     }
     origin = " and ".join(dict.fromkeys(each.origin for each in weights))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from goturn.commands.evaluate_options import DESCRIPTION, add_arguments
@@ -40,16 +41,31 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.output.exists() and not args.output.is_dir():
         raise UsageError(f"--output {args.output} is a file; give a folder")
-    experiments = _experiments(args)
     try:
         specs = [] if args.score_only else parse_trackers(args.trackers)
     except ValueError as error:
         raise UsageError(str(error)) from error
     sets = _open(args)
+    if args.score_only and not args.protocols:
+        _choose_kept(args, sets)
+    experiments = _experiments(args)
     evaluator = _Evaluator(args, sets, experiments)
     with locked(args.output, "another evaluation is writing here"):
         remove_temporaries(args.output, [each.name for each in sets])
         return evaluator.score_kept() if args.score_only else evaluator.run_and_score(specs)
+
+
+def _choose_kept(args: argparse.Namespace, sets: Sequence[Subject]) -> None:
+    """Sets the protocols, and with them the experiments, to those that there are runs of."""
+    from goturn.evaluation.experiments import EXPERIMENTS, ONE_PASS
+    from goturn.evaluation.scoring import USUAL_PROTOCOLS
+    from goturn.evaluation.store import Store
+
+    stores = [Store(args.output / "runs" / each.name, {}) for each in sets]
+    kept = [name for name in EXPERIMENTS if any(store.trackers(name) for store in stores)]
+    asked = args.experiments or kept
+    args.protocols = [USUAL_PROTOCOLS[name] for name in kept if name in (ONE_PASS, *asked)]
+    args.experiments = [name for name in kept if name != ONE_PASS and name in asked] or None
 
 
 def _experiments(args: argparse.Namespace) -> dict[str, list[Experiment]]:
@@ -90,6 +106,12 @@ def _open(args: argparse.Namespace) -> list[Subject]:
     places = [dataset.path.resolve() for dataset in datasets]
     if len(set(places)) < len(places):
         raise UsageError("a data set is given twice; give each once")
+    output = args.output.resolve()
+    for place in places:
+        if place == output or place in output.parents:
+            raise UsageError(
+                f"--output {args.output} is among the data, in {place}; give a folder elsewhere"
+            )
     wanted = frozenset(args.videos or ())
     known = {video.name for dataset in datasets for video in dataset.videos}
     unknown = sorted(wanted - known)
@@ -117,6 +139,7 @@ class _Evaluator:
         experiments: Mapping[str, Sequence[Experiment]],
     ) -> None:
         self._args, self._sets, self._experiments = args, sets, experiments
+        self._said: set[str] = set()
 
     def run_and_score(self, specs: Sequence[TrackerSpec]) -> int:
         """Runs what is not kept yet; gives the exit code."""
@@ -124,6 +147,13 @@ class _Evaluator:
             outcomes = self._run(specs, lambda: request.signal != 0)
         if request.signal:
             return self._tell_stopped(outcomes, request.signal)
+        kept = sum(each.kept for each in outcomes)
+        if kept:
+            done = sum(each.made for each in outcomes)
+            self._say(
+                f"{done:,} runs done, {kept:,} taken from {self._args.output / 'runs'} "
+                "(--rerun makes them anew)"
+            )
         names = [spec.name for spec in specs]
         return self._score([(each, names) for each in self._sets], outcomes)
 
@@ -147,6 +177,7 @@ class _Evaluator:
                         fingerprints=fingerprints or {},
                         experiments=self._runs_wanted(),
                         progress=progress,
+                        rerun=self._args.rerun,
                         stop=stop,
                     )
                 outcomes.append(outcome)
@@ -164,15 +195,34 @@ class _Evaluator:
             wanted = self._runs_wanted()
             there = sorted({name for one in wanted for name in store.trackers(one.name)})
             names = list(dict.fromkeys(self._args.trackers or there))
-            missing = [name for name in names if name not in there]
-            if missing or not names:
-                what = f"results of a tracker {missing[0]!r}" if missing else "results"
+            of = " and ".join(one.name for one in wanted)
+            if not there:
                 raise UsageError(
-                    f"{store.folder} has no {what}; it has {', '.join(there) or 'none'}; run without "
-                    "--score-only first"
+                    f"{store.folder} has no results of {of}; run without --score-only first"
                 )
-            scored.append((each, names))
-            outcomes.append(read_runs(store, each.videos, names, wanted))
+            missing = [name for name in names if name not in there]
+            if missing:
+                raise UsageError(
+                    f"{store.folder} has no results of {of} of a tracker {missing[0]!r}; it has those of "
+                    f"{', '.join(there)}; --tracker takes these names, or run without --score-only first"
+                )
+            outcome = read_runs(store, each.videos, names, wanted)
+            # That only a part was run is no failure of a tracker's.
+            lacking = dict.fromkeys(failure.video for failure in outcome.failures)
+            if len(lacking) == len(each.videos):
+                raise UsageError(
+                    f"{store.folder} has no video with results of {of} of all of {', '.join(names)}; "
+                    "name fewer trackers with --tracker, or run without --score-only first"
+                )
+            videos = [video for video in each.videos if video.name not in lacking]
+            if lacking:
+                self._warn(
+                    f"{each.name}: {len(lacking)} of {len(each.videos)} videos have no results of all "
+                    "trackers and are left out"
+                )
+            outcome.failures.clear()
+            scored.append((replace(each, videos=videos), names))
+            outcomes.append(outcome)
         return self._score(scored, outcomes)
 
     def _store(self, each: Subject) -> Store:
@@ -197,7 +247,7 @@ class _Evaluator:
         from goturn.data import FrameReader
         from goturn.data.reading import count
         from goturn.evaluation.report import table, write_reports
-        from goturn.evaluation.scoring import evaluations
+        from goturn.evaluation.scoring import evaluations, never_tracked
 
         reader, failures = FrameReader(), [each for one in outcomes for each in one.failures]
         for (subject, names), outcome in zip(scored, outcomes, strict=True):
@@ -206,8 +256,6 @@ class _Evaluator:
             )
             if not made:
                 continue
-            for evaluation in made:
-                _print(table(evaluation))
             output = self._args.output
             written = write_reports(
                 output if len(scored) == 1 else output / subject.name,
@@ -217,9 +265,14 @@ class _Evaluator:
                 say=self._warn,
                 base=subject.videos[0].base,
             )
+            for evaluation in made:
+                _print(table(evaluation))
             print(f"wrote {written[0]} and {count(len(written) - 1, 'more file')}", file=sys.stderr)
+        useless = [name for each in outcomes for name in never_tracked(each.runs)]
+        for name in dict.fromkeys(useless):
+            print(f"goturn: failed: {name} gave no box in any frame", file=sys.stderr)
         if not failures:
-            return DONE
+            return ERROR if useless else DONE
         for failure in failures[:LISTED]:
             print(f"goturn: failed: {failure}", file=sys.stderr)
         more = len(failures) - LISTED
@@ -246,8 +299,13 @@ class _Evaluator:
         return SIGNAL_BASE + signal
 
     def _warn(self, sentence: str) -> None:
+        if sentence not in self._said:
+            self._say(f"goturn: warning: {sentence}")
+        self._said.add(sentence)
+
+    def _say(self, line: str) -> None:
         if not self._args.quiet:
-            print(f"goturn: warning: {sentence}", file=sys.stderr)
+            print(line, file=sys.stderr)
 
 
 def _print(text: str) -> None:

@@ -105,9 +105,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="takes runs and reports (default: evaluation)",
     )
     parser.add_argument(
+        "--rerun",
+        action="store_true",
+        help="make runs anew that are kept in --output: after a change of what your own tracker imports, "
+        "which cannot be noticed",
+    )
+    parser.add_argument(
         "--score-only",
         action="store_true",
-        help="run nothing: score and report what is kept in --output, of all trackers there or of those "
-        "whose names are given by --tracker",
+        help="run nothing: score and report what is kept in --output, by all protocols that it allows or "
+        "those given, of all trackers there, or of those whose names are given by --tracker",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars, no warnings")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -67,8 +68,10 @@ def make(target: str, options: Mapping[str, str]) -> OpenCVTracker:
     """
     known = trackers()
     if target not in known:
+        close = difflib.get_close_matches(target.upper(), {n.upper(): n for n in known}, 1)
+        meant = next((f" (did you mean {n}?)" for n in known if [n.upper()] == close), "")
         raise ValueError(
-            f"OpenCV {cv2.__version__} as it is installed has no tracker {target!r}; it has "
+            f"OpenCV {cv2.__version__} as it is installed has no tracker {target!r}{meant}; it has "
             f"{names()}; opencv-contrib-python has more than opencv-python"
         )
     module, name = known[target]

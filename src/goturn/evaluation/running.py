@@ -83,6 +83,7 @@ def run_trackers(
     fingerprints: Mapping[str, Mapping[str, object]],
     experiments: Sequence[Experiment],
     progress: Progress,
+    rerun: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Runs each tracker on each video, as often as the experiments ask, but for what is kept already.
@@ -95,6 +96,7 @@ def run_trackers(
         fingerprints: of each, by name: :func:`check_trackers`.
         experiments: how they are run.
         progress: counts frames.
+        rerun: make anew what is kept, too.
         stop: asked all the time.
 
     Raises:
@@ -108,6 +110,7 @@ def run_trackers(
             experiments=experiments,
             store=store,
             progress=progress,
+            rerun=rerun,
         )
         for spec in specs
         for video in videos
@@ -202,6 +205,7 @@ class _VideoWork:
         experiments: Sequence[Experiment],
         store: Store,
         progress: Progress,
+        rerun: bool,
     ) -> None:
         self.spec, self.video = spec, video
         self.runs: dict[str, list[Run]] = {each.name: [] for each in experiments}
@@ -209,7 +213,7 @@ class _VideoWork:
         self.made = 0
         self._fingerprint, self._experiments = fingerprint, experiments
         self._store, self._progress = store, progress
-        self._stepped = 0
+        self._stepped, self._rerun = 0, rerun
         for experiment in experiments:
             self._read(experiment)
 
@@ -272,6 +276,8 @@ class _VideoWork:
 
     def _read(self, experiment: Experiment) -> None:
         """Takes those next repetitions that are kept."""
+        if self._rerun:
+            return
         runs = self.runs[experiment.name]
         while not self._complete(experiment):
             key = RunKey(experiment.name, self.spec.name, self.video.name, len(runs))

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from goturn.data.model import Dataset, Video
-from goturn.evaluation.experiments import REGION_NOISE, Experiment
+from goturn.evaluation.experiments import BASELINE, ONE_PASS, REGION_NOISE, Experiment
 from goturn.evaluation.protocols import PROTOCOLS
-from goturn.evaluation.results import SKIPPED, Evaluation
+from goturn.evaluation.results import FAILED, SKIPPED, Evaluation
 from goturn.evaluation.running import Runs
 from goturn.evaluation.session import Run
+
+#: By which protocol kept runs of an experiment are scored where none is asked for.
+USUAL_PROTOCOLS = {ONE_PASS: "otb", BASELINE: "vot2014", REGION_NOISE: "vot2014"}
 
 #: How many bad parts of a data set are listed.
 LISTED = 10
@@ -82,6 +87,18 @@ def evaluations(
     return made
 
 
+def never_tracked(runs: Runs) -> list[str]:
+    """Trackers that gave no box in any frame of any run, in the order of the runs."""
+    names = dict.fromkeys(tracker for _, tracker, _ in runs)
+    for (_, tracker, _), each in runs.items():
+        for run in each:
+            trajectory = run.trajectory
+            given = trajectory.boxes[trajectory.codes >= FAILED]
+            if len(trajectory.codes) == 1 or not np.isnan(given).all():
+                names.pop(tracker, None)
+    return list(names)
+
+
 def data_notes(subject: Subject) -> list[str]:
     """What of a data set is not in its scores: sentences."""
     dataset = subject.dataset
@@ -110,9 +127,10 @@ def tracker_notes(runs: Mapping[tuple[str, str], Sequence[Run]]) -> list[str]:
         if bad:
             frames = sum(run.problem_count for _, run in bad)
             tracked = sum(int((run.trajectory.codes != SKIPPED).sum()) for _, run in mine)
+            of_runs = f" of {len(mine)} runs" if len(mine) > 1 else ""
             notes.append(
-                f"{tracker} failed in {frames:,} of {tracked:,} frames, which count as frames without "
-                f"a box; the first: {bad[0][0]}, {bad[0][1].problems[0]}."
+                f"{tracker} failed in {frames:,} of the {tracked:,} frames{of_runs}, which count as "
+                f"frames without a box; the first: {bad[0][0]}, {bad[0][1].problems[0]}."
             )
     if any(run.jobs > 1 for each in runs.values() for run in each):
         notes.append(

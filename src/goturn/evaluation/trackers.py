@@ -13,6 +13,7 @@ A text is all that a worker process needs to build the tracker.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import re
@@ -54,9 +55,9 @@ class TrackerSpec:
     @property
     def text(self) -> str:
         """The text without the name."""
-        head = {"goturn": f"goturn:{self.target}", "cv2": f"cv2:{self.target}"}.get(
-            self.kind, self.target or self.kind
-        )
+        head = self.target or self.kind
+        if self.target and self.kind in ("goturn", "cv2"):
+            head = f"{self.kind}:{self.target}"
         return head + "".join(f",{name}={value}" for name, value in self.options.items())
 
     @property
@@ -170,13 +171,30 @@ def _kind_and_target(text: str, rest: str) -> tuple[str, str]:
                 f"tracker {text!r} names none of OpenCV's; it has {_names_of_opencv()}"
             )
         return head, tail.removeprefix("Tracker") if head == "cv2" else tail
-    if rest.endswith(_WEIGHTS) or (rest and Path(rest).exists()):
+    if rest.endswith(_WEIGHTS) or (rest and not rest.endswith(".py") and Path(rest).exists()):
         return "goturn", rest
-    if _MODULE.fullmatch(rest):
+    if _MODULE.fullmatch(rest) and ".py:" not in rest:
         return "module", rest
-    raise ValueError(
-        f"tracker {text!r} is none; give a weights file, cv2:NAME ({_names_of_opencv()}), identity, or "
-        "module:Class, each as NAME=... if it is to have another name"
+    raise ValueError(_unknown(text, rest))
+
+
+def _unknown(text: str, rest: str) -> str:
+    """What to say of a text that names no tracker."""
+    file, script, attribute = rest.partition(".py")
+    if script and (not attribute or attribute.startswith(":")):
+        return (
+            f"tracker {text!r}: name a class in {file}.py as module:Class, here "
+            f"{Path(file).name}:{attribute[1:] or 'Class'}; modules are looked for in the current folder "
+            "and on PYTHONPATH"
+        )
+    of_opencv = _names_of_opencv()
+    names = {name.casefold(): name for name in ("goturn", "identity", *of_opencv.split(", "))}
+    names |= {name.removeprefix("cv2:"): full for name, full in names.items()}
+    close = difflib.get_close_matches(rest.casefold(), names, 1)
+    meant = f" (did you mean {names[close[0]]}?)" if close else ""
+    return (
+        f"there is no tracker {text!r}{meant}; give goturn, a weights file, one of OpenCV's "
+        f"({of_opencv}), identity, or module:Class, each as NAME=... if it is to have another name"
     )
 
 
