@@ -10,6 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
+import goturn
+from goturn.demo import DemoSource
 from goturn.ops.compressed import to_int8
 from goturn.weights import load
 
@@ -32,6 +34,36 @@ def test_notes_are_of_this_file(weights):
     for precision in ("fp32", "int8"):
         row = f"`goturn.h5`, {precision} | {figures[precision]['mean_iou']:.3f} |"
         assert row in notes
+
+
+def test_they_bring_their_calibration(weights):
+    confidence = json.loads((FOLDER / "figures.json").read_text())["int8"]["confidence"]
+    assert f"**ROC AUC of {confidence['roc_auc']:.3f}**" in (FOLDER / "README.md").read_text()
+    curve = weights.calibration
+    assert curve is not None
+    assert f"a likeness of {curve.middle:.3f} for one half and {curve.width:.3f}" in (
+        FOLDER / "README.md"
+    ).read_text().replace("\n", " ")
+
+
+def test_they_are_what_a_tracker_takes_and_they_track(weights):
+    """And know when there is nothing left to track."""
+    tracker = goturn.Tracker(device="cpu", precision="int8")
+    assert tracker.network.calibration == weights.calibration
+    with DemoSource(40) as source:
+        frames = list(source)
+    tracker.init(frames[0], source.truth[0])
+    overlaps = [
+        tracker.update(frame).iou(truth)
+        for frame, truth in zip(frames[1:], source.truth[1:], strict=True)
+    ]
+    assert np.mean(overlaps) > 0.6
+    assert min(overlaps) > 0.4
+    assert tracker.confidence > 0.5
+    # The car gone, the confidence goes.
+    for _ in range(3):
+        tracker.update(np.full_like(frames[0], 90))
+    assert tracker.confidence < 0.1
 
 
 def test_int8_takes_the_stored_integers(weights):
