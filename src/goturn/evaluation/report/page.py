@@ -18,6 +18,7 @@ import numpy as np
 
 import goturn
 from goturn.data.loader import Progress, silent
+from goturn.data.reading import count
 from goturn.evaluation.report.charts import Chart, charts_of
 from goturn.evaluation.report.glossary import meanings
 from goturn.evaluation.report.looks import Look, keys_of, looks, title_of
@@ -131,7 +132,8 @@ def _evaluation(evaluation: Evaluation, key: str, look: dict[str, Look]) -> str:
     groups = "".join(_bars(chart) for chart in charts if chart.kind == "bars")
     frames = sum(len(video.boxes) for video in evaluation.videos)
     facts = (
-        f"{evaluation.dataset}: {len(evaluation.videos):,} videos, {frames:,} labelled frames; "
+        f"{evaluation.dataset}: {count(len(evaluation.videos), 'video')}, "
+        f"{count(frames, 'labelled frame')}; "
         f"overlap: {evaluation.overlap}. Below each score its 95 % interval, by bootstrap over videos. "
         "A star marks the best."
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from goturn.data.model import Video
+from goturn.data.reading import count
 from goturn.evaluation.report.frame_overlaps import frame_overlaps
 from goturn.evaluation.report.looks import Look, decimals, figure_names, number
 from goturn.evaluation.report.page_frames import Shown, frame_figure, mark, mark_names
@@ -104,12 +105,12 @@ def _shown(video: Video, evaluation: Evaluation, look: Mapping[str, Look]) -> Sh
 
 
 def _facts(video: Video, evaluation: Evaluation) -> str:
-    facts = f"{len(video.frames):,} frame{'s' if len(video.frames) != 1 else ''}"
+    facts = count(len(video.frames), "frame")
     unlabelled = len(video.frames) - len(video.boxes)
     if unlabelled:
         facts += f", {unlabelled:,} without truth"
     most = max((len(t.trajectories.get(video.name, ())) for t in evaluation.trackers), default=0)
-    return f"{facts}; the first of {most} runs" if most > 1 else facts
+    return f"{facts}; of up to {most} runs the first" if most > 1 else facts
 
 
 def _first_figures(shown: Shown, evaluation: Evaluation) -> str:

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from goturn.data.reading import count
 from goturn.evaluation.report.looks import (
     best,
     decimals,
@@ -64,7 +65,7 @@ def table(evaluation: Evaluation, *, by: str | None = None) -> str:
     head = f"{title_of(evaluation)} on {evaluation.dataset}"
     frames = sum(len(video.boxes) for video in evaluation.videos)
     counts = (
-        f"{_count(len(evaluation.videos), 'video')}, {_count(frames, 'labelled frame')}, "
+        f"{count(len(evaluation.videos), 'video')}, {count(frames, 'labelled frame')}, "
         f"overlap: {evaluation.overlap}"
     )
     lines = [*_wrapped(printable(head)), *_wrapped(printable(counts)), ""]
@@ -173,7 +174,3 @@ def _shortened(name: str) -> str:
 
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, subsequent_indent="  ") or [""]
-
-
-def _count(number_of: int, noun: str) -> str:
-    return f"{number_of:,} {noun}" if number_of == 1 else f"{number_of:,} {noun}s"
