@@ -189,7 +189,8 @@ def _unknown(text: str, rest: str) -> str:
         )
     of_opencv = _names_of_opencv()
     names = {name.casefold(): name for name in ("goturn", "identity", *of_opencv.split(", "))}
-    names |= {name.removeprefix("cv2:"): full for name, full in names.items()}
+    # OpenCV's without its prefix, but ours goes first: OpenCV 4 has a GOTURN too.
+    names = {name.removeprefix("cv2:"): full for name, full in names.items()} | names
     close = difflib.get_close_matches(rest.casefold(), names, 1)
     meant = f" (did you mean {names[close[0]]}?)" if close else ""
     return (
