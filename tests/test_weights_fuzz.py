@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from thorough import many
+
 FUZZER = Path(__file__).with_name("fuzz_weights.py")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs RLIMIT_AS")
 @pytest.mark.parametrize(
-    ("mutations", "seed"), [(500, 1), pytest.param(10_000, 2, marks=pytest.mark.slow)]
+    ("mutations", "seed"), [(500, 1), pytest.param(many(10_000), 2, marks=pytest.mark.slow)]
 )
 def test_mutated_files(tmp_path, mutations, seed):
     command = [sys.executable, str(FUZZER), "--keep", str(tmp_path)]
