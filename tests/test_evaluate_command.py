@@ -101,7 +101,7 @@ def test_a_table_and_reports(data, tmp_path, capsys):
     said = capsys.readouterr()
     for word in ("Drift", "still", "OTB", "VOT2014", "baseline", "overlap: raster", "side by side"):
         assert word in said.out
-    assert said.err.startswith(f"wrote {output}/report.html and ")
+    assert said.err.splitlines()[-1].startswith(f"wrote {output}/report.html and ")
     report = json.loads((output / "report.json").read_text())
     assert [each["protocol"] for each in report["evaluations"]] == ["otb", "vot2014"]
     for name in ("report.html", "scores.csv", "results/OTB2015/Drift/a.txt"):
