@@ -10,8 +10,7 @@ import numpy as np
 from goturn.commands import track
 from goturn.commands.exits import DONE, UsageError
 from goturn.commands.track_outputs import check_outputs
-from goturn.commands.values import count_argument, device_argument
-from goturn.ops import PRECISIONS
+from goturn.commands.values import add_where_to_run, count_argument
 
 DESCRIPTION = """\
 Makes a clip of a car on a road, tracks the car from its first box with the weights that come with goturn,
@@ -33,13 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--show", action="store_true", help="watch in a window; q or Esc ends")
     parser.add_argument("--frames", type=count_argument, metavar="N", help="stop after N frames")
     parser.add_argument("--weights", metavar="FILE", help="other weights than goturn's own")
-    parser.add_argument(
-        "--device",
-        type=device_argument,
-        default="auto",
-        help="auto (default), cpu, cuda, cuda:N or reference",
-    )
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the fc weights")
+    add_where_to_run(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
 
 

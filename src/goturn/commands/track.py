@@ -19,8 +19,7 @@ from goturn.commands import track_outputs
 from goturn.commands.exits import DONE, ENDED_EARLY, SIGNAL_BASE, UsageError, stop_on_signal
 from goturn.commands.files import check_not_overwritten
 from goturn.commands.track_outputs import check_outputs, open_outputs, output_paths
-from goturn.commands.values import box_argument, count_argument, device_argument
-from goturn.ops import PRECISIONS
+from goturn.commands.values import add_where_to_run, box_argument, count_argument
 
 if TYPE_CHECKING:
     from goturn.outputs import Output
@@ -52,13 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="weights, in any format goturn reads (default: those that come with goturn)",
     )
-    parser.add_argument(
-        "--device",
-        type=device_argument,
-        default="auto",
-        help="auto (default), cpu, cuda, cuda:N or reference",
-    )
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the fc weights")
+    add_where_to_run(parser)
     track_outputs.add_arguments(parser)
     parser.add_argument(
         "--start", type=count_argument, default=0, metavar="N", help="skip the first N frames"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from goturn.box import Box, as_box
-from goturn.ops import device_kind
+from goturn.ops import PRECISIONS, device_kind
 
 
 def box_argument(text: str) -> Box:
@@ -73,3 +73,14 @@ def sheet_count_argument(text: str) -> int:
     if not 1 <= count <= 1000:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of samples from 1 to 1000")
     return count
+
+
+def add_where_to_run(parser: argparse.ArgumentParser) -> None:
+    """The options ``--device`` and ``--precision`` of a command that tracks."""
+    parser.add_argument(
+        "--device",
+        type=device_argument,
+        default="auto",
+        help="auto (default), cpu, cuda, cuda:N or reference",
+    )
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the fc weights")
