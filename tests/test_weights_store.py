@@ -364,11 +364,11 @@ class TestCalibration:
     @pytest.mark.parametrize(
         ("value", "says"),
         [
-            ((0.8, 0.05), "calibration does not match the file_digest"),
+            ((0.8, 0.05), "calibration or target_policy does not match the file_digest"),
             (0.8, "attribute calibration is not two numbers"),
             ((1.0, 2.0, 3.0), "attribute calibration is not two numbers"),
             ("steep", "calibration of / is not a number or a short list"),
-            ((np.nan, 0.1), "calibration does not match"),
+            ((np.nan, 0.1), "target_policy does not match"),
         ],
     )
     def test_another_one_is_noticed(self, file, value, says):

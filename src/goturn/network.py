@@ -21,6 +21,7 @@ from goturn.box import UNITS
 from goturn.confidence import DEFAULT, Calibration
 from goturn.ops import Array, Ops, get_ops
 from goturn.ops.interface import FULL_PRECISIONS, CompressedWeight, layer_key
+from goturn.target_policy import PAPER, TargetPolicy
 from goturn.weights import Weights
 
 #: Crops that go through a tower at once; bounds the memory of large batches.
@@ -81,6 +82,7 @@ class Network:
         self.precision = precision
         self.architecture: Architecture = weights.architecture
         self.calibration: Calibration = weights.calibration or DEFAULT
+        self.target_policy: TargetPolicy = weights.target_policy or PAPER
         # The last layer's few weights stay: rounding them would show in the boxes directly.
         reduced = {f"{layer.name}/weight" for layer in self.architecture.head[:-1]}
         self.parameters: dict[str, Array | CompressedWeight] = {

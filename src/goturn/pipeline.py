@@ -7,6 +7,7 @@ that has a faster way of its own (:meth:`goturn.ops.interface.Ops.pipeline`) is 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from goturn.box import SearchWindow
 from goturn.frame import check_frame
 from goturn.network import Network
 from goturn.ops import Array
+from goturn.target_policy import mean_answer
 
 
 class Pipeline(Protocol):
@@ -48,14 +50,26 @@ class Pipeline(Protocol):
     def search(self, frame: Any, windows: Sequence[SearchWindow]) -> np.ndarray:
         """Each target in its window of ``frame``: (n, 4) x1, y1, x2, y2, 0..10 over the window."""
 
-    def retarget(self, frame: Any, windows: Sequence[SearchWindow]) -> None:
-        """New targets in place of all: what is in each window of ``frame``."""
+    def retarget(self, frame: Any, windows: Sequence[SearchWindow], which: Sequence[int]) -> None:
+        """New targets in place of those of these numbers: what is in each window of ``frame``."""
 
     def target_parts(self) -> np.ndarray:
         """What the first fc layer makes of each target: (n, width) float32, a copy in host memory.
 
         The next :meth:`search` needs the same and does not compute it again.
         """
+
+    def start_parts(self) -> np.ndarray:
+        """The same of each target as it was when it was added."""
+
+
+@dataclass
+class _Target:
+    """One object's: the crop until its half of the network is computed, and then that half."""
+
+    crop: Array | None
+    part: Array | None = None  # (1, width)
+    start: Array | None = None  # the first one
 
 
 class PlainPipeline:
@@ -64,14 +78,16 @@ class PlainPipeline:
     Args:
         network: runs the steps.
         ahead: run the target's half in a thread as soon as the targets are known.
+        start: how much the answer for a target as it was at its start counts, 0 to 1; see
+            :class:`goturn.target_policy.TargetPolicy`.
     """
 
-    def __init__(self, network: Network, *, ahead: bool = False) -> None:
+    def __init__(self, network: Network, *, ahead: bool = False, start: float = 0.0) -> None:
         self._network = network
         self._ahead = ahead
-        self._targets: list[Array] = []
+        self._start = start
+        self._targets: list[_Target] = []
         self._half: TargetHalf | None = None
-        self._parts: Array | None = None  # the half, once somebody has asked for it
 
     def __len__(self) -> int:
         return len(self._targets)
@@ -83,46 +99,82 @@ class PlainPipeline:
     def add(
         self, frame: np.ndarray, window: SearchWindow, *, instead_of: int | None = None
     ) -> None:
-        self._replace([*self._without(instead_of), *self._crops(frame, [window])])
+        (crop,) = self._crops(frame, [window])
+        if instead_of is not None:
+            del self._targets[instead_of]
+        self._targets.append(_Target(crop))
+        self._begin()
 
     def remove(self, index: int) -> None:
-        self._replace(self._without(index))
+        del self._targets[index]
+        self._begin()
 
     def search(self, frame: np.ndarray, windows: Sequence[SearchWindow]) -> np.ndarray:
+        ops = self._network.ops
         searched = self._network.encode_search(self._crops(frame, windows))
         # Last, so that a thread that is still at work on it has not been waited for.
-        parts = self._target_parts()
-        return self._network.ops.to_numpy(self._network.regress(parts, searched))
+        self._settle()
+        parts = [target.part for target in self._targets]
+        if not self._start:
+            return ops.to_numpy(self._network.regress(self._rows(parts), searched))
+        # Both answers as one batch, so that the fc weights are read once.
+        rows = self._rows([*parts, *(target.start for target in self._targets)])
+        both = ops.to_numpy(self._network.regress(rows, ops.concatenate([searched, searched])))
+        return mean_answer(both, self._start)
 
-    def retarget(self, frame: np.ndarray, windows: Sequence[SearchWindow]) -> None:
-        self._replace(list(self._crops(frame, windows)))
+    def retarget(
+        self, frame: np.ndarray, windows: Sequence[SearchWindow], which: Sequence[int]
+    ) -> None:
+        for index, crop in zip(which, self._crops(frame, windows), strict=True):
+            self._targets[index].crop = crop
+        self._begin()
 
     def target_parts(self) -> np.ndarray:
-        parts: np.ndarray = self._network.ops.to_numpy(self._target_parts())
+        self._settle()
+        return self._copied([target.part for target in self._targets])
+
+    def start_parts(self) -> np.ndarray:
+        self._settle()
+        return self._copied([target.start for target in self._targets])
+
+    def _copied(self, rows: list[Array | None]) -> np.ndarray:
+        parts: np.ndarray = self._network.ops.to_numpy(self._rows(rows))
         copied: np.ndarray = parts.copy()  # on some devices it is the network's own memory
         return copied
 
-    def _target_parts(self) -> Array:
-        if self._parts is None:
-            begun, self._half = self._half, None
-            self._parts = begun.result() if begun else target_half(self._network, self._targets)
-        return self._parts
+    def _rows(self, rows: Sequence[Array | None]) -> Array:
+        if len(rows) == 1:
+            return rows[0]
+        return self._network.ops.concatenate(rows)
 
-    def _replace(self, targets: list[Array]) -> None:
-        """Takes new targets, and begins with their half where asked to.
+    def _new(self) -> list[_Target]:
+        """Those whose half is still to be computed."""
+        return [target for target in self._targets if target.crop is not None]
 
-        The half is that of all objects together: another one in the batch, and roundings differ.
+    def _settle(self) -> None:
+        """Computes what is missing, all of it as one batch, or waits for the thread that does."""
+        new = self._new()
+        if not new:
+            return
+        begun, self._half = self._half, None
+        crops = [target.crop for target in new]
+        parts = begun.result() if begun else target_half(self._network, crops)
+        for index, target in enumerate(new):
+            target.crop, target.part = None, parts[index : index + 1]
+            if target.start is None:
+                target.start = target.part
+
+    def _begin(self) -> None:
+        """Begins with the half of all new targets where asked to, in place of what was begun before.
+
+        It is that of all together: with another number of them in a batch, roundings differ.
         """
         if self._half is not None:
             self._half.cancel()
             self._half = None
-        self._parts = None
-        self._targets = targets
-        if self._ahead and targets:
-            self._half = TargetHalf(self._network, targets)
-
-    def _without(self, index: int | None) -> list[Array]:
-        return [target for i, target in enumerate(self._targets) if i != index]
+        new = self._new()
+        if self._ahead and new:
+            self._half = TargetHalf(self._network, [target.crop for target in new])
 
     def _crops(self, frame: np.ndarray, windows: Sequence[SearchWindow]) -> Array:
         p: Preprocessing = self._network.architecture.preprocessing
@@ -131,9 +183,13 @@ class PlainPipeline:
         )
 
 
-def pipeline_of(network: Network, *, ahead: bool = False) -> Pipeline:
-    """The device's own pipeline for ``network`` where it has one, else the plain one."""
+def pipeline_of(network: Network, *, ahead: bool = False, start: float = 0.0) -> Pipeline:
+    """The device's own pipeline for ``network`` where it has one, else the plain one.
+
+    Args:
+        network: see :class:`PlainPipeline`, as for the others.
+    """
     own: Pipeline | None = network.ops.pipeline(
-        network.architecture, network.parameters, network.precision
+        network.architecture, network.parameters, network.precision, start
     )
-    return PlainPipeline(network, ahead=ahead) if own is None else own
+    return PlainPipeline(network, ahead=ahead, start=start) if own is None else own

@@ -2,7 +2,8 @@
 
 The procedure is the paper's (section 3; the authors' ``tracker.cpp``): the target is what was in the
 previous frame at the previous estimate; it is searched for in the current frame in a window twice the
-box, about the same place; the prediction is not rounded, smoothed or judged.
+box, about the same place; the prediction is not rounded, smoothed or judged.  Weights may ask for more
+than the latest target to be kept, as those that come with goturn do (:mod:`goturn.target_policy`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from goturn.box import (
 from goturn.confidence import likeness
 from goturn.network import Network
 from goturn.pipeline import pipeline_of
+from goturn.target_policy import TargetPolicy
 from goturn.weights import Weights, load
 from goturn.weights.default import default_path
 
@@ -52,9 +54,12 @@ class MultiTracker:
             frame's crops through their half of the network while the caller fetches the next frame.
             The boxes are the same, bit for bit, and come sooner after their frame; what goes wrong in
             the thread is raised by the next :meth:`update`.
+        target_policy: what is kept of a target, and when it is taken anew
+            (:class:`goturn.target_policy.TargetPolicy`); None for what the weights ask for, which is the
+            paper's way (:data:`goturn.target_policy.PAPER`) where they ask for nothing.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or not weights.
+        FileNotFoundError, ValueError: no such file, or not weights, or not a policy.
         RuntimeError: a device that is not there.
     """
 
@@ -65,13 +70,15 @@ class MultiTracker:
         device: str = "auto",
         precision: str = "fp32",
         ahead: bool = False,
+        target_policy: TargetPolicy | None = None,
     ) -> None:
         self.network = _as_network(weights, device, precision)
-        self._pipeline = pipeline_of(self.network, ahead=ahead)
+        self.target_policy = (
+            self.network.target_policy if target_policy is None else TargetPolicy(*target_policy)
+        ).checked()
+        self._pipeline = pipeline_of(self.network, ahead=ahead, start=self.target_policy.start)
         self._boxes: dict[int, Box] = {}  # in the order of the pipeline's targets
-        self._starts: dict[
-            int, np.ndarray
-        ] = {}  # what the first fc layer made of each at its start
+        self._ages: dict[int, int] = {}  # frames since each was added
         self._next_id = 0
         self._lock = threading.Lock()
 
@@ -99,18 +106,9 @@ class MultiTracker:
         with self._lock:
             if not self._boxes:
                 return {}
-            parts = self._note_starts()
-            return {
-                key: likeness(part, self._starts[key])
-                for key, part in zip(self._boxes, parts, strict=True)
-            }
-
-    def _note_starts(self) -> np.ndarray:
-        """Keeps the parts of objects that are at their start; gives those of all."""
-        parts = self._pipeline.target_parts()
-        for key, part in zip(self._boxes, parts, strict=True):
-            self._starts.setdefault(key, part)
-        return parts
+            pairs = zip(self._pipeline.target_parts(), self._pipeline.start_parts(), strict=True)
+            values = (likeness(now, start) for now, start in pairs)
+            return dict(zip(self._boxes, values, strict=True))
 
     def add(self, frame: np.ndarray, box: Iterable[float]) -> int:
         """Starts to track what is in ``box`` of ``frame``.
@@ -140,6 +138,7 @@ class MultiTracker:
             key = self._next_id
             self._next_id += 1
             self._boxes[key] = start
+            self._ages[key] = 0
         return key
 
     def remove(self, key: int) -> None:
@@ -155,8 +154,7 @@ class MultiTracker:
             self._forget(key)
 
     def _forget(self, key: int) -> None:
-        del self._boxes[key]
-        self._starts.pop(key, None)
+        del self._boxes[key], self._ages[key]
 
     def _index(self, key: int) -> int:
         return list(self._boxes).index(key)
@@ -184,8 +182,6 @@ class MultiTracker:
     def _step(self, frame: np.ndarray) -> None:
         height, width = frame.shape[:2]
         windows = [self._window(box, frame) for box in self._boxes.values()]
-        if len(self._starts) < len(self._boxes):
-            self._note_starts()
         units = self._pipeline.search(frame, windows).tolist()
         boxes = []
         for values, window in zip(units, windows, strict=True):
@@ -193,8 +189,14 @@ class MultiTracker:
                 raise ValueError("the network's output is not finite; are the weights damaged?")
             found = uncenter(unscale(values, window), window, width, height)
             boxes.append(restore(found, width, height))
-        self._pipeline.retarget(frame, [self._window(box, frame) for box in boxes])
+        ages = [age + 1 for age in self._ages.values()]
+        due = [index for index, age in enumerate(ages) if age % self.target_policy.every == 0]
+        if due:
+            self._pipeline.retarget(
+                frame, [self._window(boxes[index], frame) for index in due], due
+            )
         self._boxes = dict(zip(self._boxes, boxes, strict=True))
+        self._ages = dict(zip(self._boxes, ages, strict=True))
 
     def _window(self, box: Box, frame: np.ndarray) -> SearchWindow:
         height, width = frame.shape[:2]
@@ -215,8 +217,11 @@ class Tracker:
         device: str = "auto",
         precision: str = "fp32",
         ahead: bool = False,
+        target_policy: TargetPolicy | None = None,
     ) -> None:
-        self._tracker = MultiTracker(weights, device=device, precision=precision, ahead=ahead)
+        self._tracker = MultiTracker(
+            weights, device=device, precision=precision, ahead=ahead, target_policy=target_policy
+        )
         self._key: int | None = None
         self._lock = threading.Lock()  # MultiTracker's own does not cover _key
 

@@ -59,7 +59,11 @@ class CpuOps(HostArrays):
         return _cpu.Tower(described, side, precision != "fp32" and _cpu.tower_takes_bf16())
 
     def pipeline(
-        self, architecture: Architecture, parameters: Mapping[str, Any], precision: str
+        self,
+        architecture: Architecture,
+        parameters: Mapping[str, Any],
+        precision: str,
+        start: float = 0.0,
     ) -> None:
         return None
 

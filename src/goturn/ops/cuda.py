@@ -76,10 +76,14 @@ class CudaOps(CudaArrays):
             return Tower(self._gpu, layers, side, parameters, how)
 
     def pipeline(
-        self, architecture: Architecture, parameters: Mapping[str, Any], precision: str
+        self,
+        architecture: Architecture,
+        parameters: Mapping[str, Any],
+        precision: str,
+        start: float = 0.0,
     ) -> CudaPipeline:
         towers, head = arithmetic(precision, self.products)
-        return CudaPipeline(self._gpu, architecture, parameters, towers, head)
+        return CudaPipeline(self._gpu, architecture, parameters, towers, head, start=start)
 
     def training_step(
         self, architecture: Architecture, parameters: Mapping[str, Any], *, loss: str, towers: bool

@@ -33,6 +33,7 @@ from goturn.ops.cuda_memory import DeviceMemoryError
 from goturn.ops.cuda_tower import Arithmetic, Entry, Tower, TowerPlan, network_tower
 from goturn.ops.interface import Array
 from goturn.ops.resample import window_table
+from goturn.target_policy import mean_answer
 
 #: Numbers of objects whose graphs and buffers are kept; the one unused for longest goes first.
 PLANS = 4
@@ -65,6 +66,8 @@ class CudaPipeline:
         parameters: as :class:`goturn.network.Network` keeps them; fc weights are used where they are.
         tower: how the towers compute.
         products: how batches are multiplied in the fc layers.
+        start: how much the answer for a target as it was at its start counts
+            (:class:`goturn.target_policy.TargetPolicy`).
 
     Raises:
         MemoryError: not enough memory on the device.
@@ -77,7 +80,10 @@ class CudaPipeline:
         parameters: Mapping[str, Any],
         tower: Arithmetic,
         products: str,
+        *,
+        start: float = 0.0,
     ) -> None:
+        self.start = start
         self.kernels, self.memory, self.architecture = gpu.kernels, gpu.memory, architecture
         memory = self.memory
         with memory.device():
@@ -91,6 +97,8 @@ class CudaPipeline:
             self.head = Head(gpu, architecture, parameters, products)
             #: Each target's half of the first fc layer, bias included: a row each, in order.
             self.parts = memory.empty((ROOM, self.head.width), np.float32)
+            #: The same of each as it was when it was added.
+            self.starts = memory.empty(self.parts.shape, np.float32)
             self._aside = memory.empty(self.parts.shape, np.float32)
             self._after_allocation()
         self._count = 0
@@ -114,15 +122,16 @@ class CudaPipeline:
             if instead_of is not None:
                 self.remove(instead_of)
             self._make_room(self._count + 1)
-            self._copy(plan.parts, self.parts[self._count : self._count + 1])
+            for rows in (self.parts, self.starts):
+                self._copy(plan.parts, rows[self._count : self._count + 1])
             self._count += 1
 
     def remove(self, index: int) -> None:
         with self.memory.device():
             behind = self._count - index - 1
-            if behind:
-                self._copy(self.parts[index + 1 : self._count], self._aside[:behind])
-                self._copy(self._aside[:behind], self.parts[index : self._count - 1])
+            for rows in (self.parts, self.starts) if behind else ():
+                self._copy(rows[index + 1 : self._count], self._aside[:behind])
+                self._copy(self._aside[:behind], rows[index : self._count - 1])
             self._count -= 1
 
     def search(self, frame: Any, windows: Sequence[SearchWindow]) -> np.ndarray:
@@ -130,16 +139,26 @@ class CudaPipeline:
             plan: _Search = self._plan(self._searches, _Search, self._count, frame)
             return plan.run(frame, windows)
 
-    def retarget(self, frame: Any, windows: Sequence[SearchWindow]) -> None:
+    def retarget(self, frame: Any, windows: Sequence[SearchWindow], which: Sequence[int]) -> None:
         with self.memory.device():
-            plan = self._plan(self._retargets, _Retarget, self._count, frame)
+            plan = self._plan(self._retargets, _Retarget, len(windows), frame)
             plan.run(frame, windows)
-            self._copy(plan.parts, self.parts[: self._count])
+            if len(windows) == self._count:
+                self._copy(plan.parts, self.parts[: self._count])
+                return
+            for row, index in enumerate(which):
+                self._copy(plan.parts[row : row + 1], self.parts[index : index + 1])
 
     def target_parts(self) -> np.ndarray:
+        return self._downloaded(self.parts)
+
+    def start_parts(self) -> np.ndarray:
+        return self._downloaded(self.starts)
+
+    def _downloaded(self, rows: Array) -> np.ndarray:
         with self.memory.device():
             parts = self.memory.pinned((self._count, self.head.width), np.float32)
-            self.memory.download(self.parts[: self._count], parts, self.stream)
+            self.memory.download(rows[: self._count], parts, self.stream)
             self.memory.synchronize(self.stream)
             copied: np.ndarray = parts.copy()
             return copied
@@ -152,12 +171,14 @@ class CudaPipeline:
         """Room for ``count`` targets; graphs that read the old place are dropped."""
         if count <= len(self.parts):
             return
-        parts = self.memory.empty((2 * count, self.head.width), np.float32)
-        aside = self.memory.empty(parts.shape, np.float32)
+        parts, starts, aside = (
+            self.memory.empty((2 * count, self.head.width), np.float32) for _ in range(3)
+        )
         self._after_allocation()
         self._copy(self.parts[: self._count], parts[: self._count])
+        self._copy(self.starts[: self._count], starts[: self._count])
         self.memory.synchronize(self.stream)
-        self.parts, self._aside = parts, aside
+        self.parts, self.starts, self._aside = parts, starts, aside
         self._searches.clear()
 
     def _after_allocation(self) -> None:
@@ -286,18 +307,36 @@ class _Search(_Plan):
 
     def __init__(self, pipeline: CudaPipeline, count: int, pixels: int) -> None:
         super().__init__(pipeline, pipeline.search_tower, count, pixels)
-        self._head = pipeline.head.plan(count)
-        self._parts = pipeline.parts[:count]
-        self._units = self._memory.pinned((count, 4), np.float32)
+        memory = self._memory
+        self._kernels, self._count, self._start = pipeline.kernels, count, pipeline.start
+        self._parts, self._starts = pipeline.parts[:count], pipeline.starts[:count]
+        rows = 2 * count if self._start else count
+        self._head = pipeline.head.plan(rows)
+        self._units = memory.pinned((rows, 4), np.float32)
+        if self._start:  # both answers as one batch, so that the fc weights are read once
+            self._both_parts = memory.empty((rows, pipeline.head.width), np.float32)
+            self._both_features = memory.empty((rows, self._tower.features), np.float32)
 
     def _enqueue_rest(self, stream: int) -> None:
-        units = self._head.regress(self._features, self._parts, stream)
+        features, parts = self._features, self._parts
+        if self._start:
+            features, parts, n = self._both_features, self._both_parts, self._count
+            for rows, to in (
+                (self._features, features[:n]),
+                (self._features, features[n:]),
+                (self._parts, parts[:n]),
+                (self._starts, parts[n:]),
+            ):
+                self._kernels.copy_rows(rows, to, factor=1.0, stream=stream)
+        units = self._head.regress(features, parts, stream)
         self._memory.download(units, self._units, self._stream)
 
     def run(self, frame: Any, windows: Sequence[SearchWindow]) -> np.ndarray:
         """(count, 4), once they are there."""
         self._launch(frame, windows)
         self._memory.synchronize(self._stream)
+        if self._start:
+            return mean_answer(self._units, self._start)
         units: np.ndarray = self._units.copy()
         return units
 

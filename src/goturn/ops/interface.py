@@ -124,7 +124,11 @@ class Ops(Protocol):
         """
 
     def pipeline(
-        self, architecture: Architecture, parameters: Mapping[str, Any], precision: str
+        self,
+        architecture: Architecture,
+        parameters: Mapping[str, Any],
+        precision: str,
+        start: float = 0.0,
     ) -> Any | None:
         """A :class:`goturn.pipeline.Pipeline` for a network, where the device has its own; else None.
 
@@ -132,6 +136,7 @@ class Ops(Protocol):
             architecture: of the network.
             parameters: by name, on this device, as :class:`goturn.network.Network` keeps them.
             precision: the network's, one of :attr:`precisions`.
+            start: :attr:`goturn.target_policy.TargetPolicy.start`.
         """
 
     def training_step(

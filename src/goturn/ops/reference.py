@@ -116,7 +116,11 @@ class ReferenceOps(HostArrays):
         return dx
 
     def pipeline(
-        self, architecture: Architecture, parameters: Mapping[str, Any], precision: str
+        self,
+        architecture: Architecture,
+        parameters: Mapping[str, Any],
+        precision: str,
+        start: float = 0.0,
     ) -> None:
         return None
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from goturn.architecture import Architecture
 from goturn.confidence import Calibration
+from goturn.target_policy import TargetPolicy
 
 #: Standard deviation of the convolutions' initial weights (the authors' prototxt, as in CaffeNet).
 CONV_INIT_STD = 0.01
@@ -95,6 +96,8 @@ class Weights:
     """Where the weights come from, in one line."""
     calibration: Calibration | None = None
     """What makes a tracker's confidence of likeness (:mod:`goturn.confidence`), where it is known."""
+    target_policy: TargetPolicy | None = None
+    """How a tracker should keep its target (:mod:`goturn.target_policy`); None for the paper's way."""
 
     def __post_init__(self) -> None:
         shapes = self.architecture.parameter_shapes()
@@ -115,6 +118,11 @@ class Weights:
             sentences.append(
                 f"the calibration {tuple(self.calibration)} is not a finite rising curve"
             )
+        if self.target_policy is not None:
+            try:
+                object.__setattr__(self, "target_policy", self.target_policy.checked())
+            except ValueError as error:
+                sentences.append(str(error))
         if sentences:
             raise WeightsError("; ".join(sentences))
         ordered = {name: self.parameters[name] for name in shapes}
@@ -140,10 +148,12 @@ def loaded_weights(
     parameters: dict[str, np.ndarray],
     origin: str,
     calibration: Calibration | None = None,
+    *,
+    target_policy: TargetPolicy | None = None,
 ) -> Weights:
     """:class:`Weights` out of the file at ``path``, which its WeightsError names."""
     try:
-        return Weights(architecture, parameters, origin, calibration)
+        return Weights(architecture, parameters, origin, calibration, target_policy)
     except WeightsError as error:
         raise WeightsError(f"{os.fspath(path)}: {error}") from error
 

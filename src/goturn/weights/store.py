@@ -11,7 +11,9 @@
   what is loaded, and ``goturn info`` shows;
 * ``calibration``, where it is known: the two numbers of a tracker's confidence
   (:class:`goturn.confidence.Calibration`);
-* ``file_digest``, over ``digest``, ``origin`` and ``calibration``.
+* ``target_policy``, where it is not the paper's: the two numbers of
+  :class:`goturn.target_policy.TargetPolicy`;
+* ``file_digest``, over ``digest``, ``origin``, ``calibration`` and ``target_policy``.
 
 All of them are checked on loading.  The same weights give the same file, byte for byte.
 
@@ -22,7 +24,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import h5py
 import numpy as np
@@ -30,6 +33,7 @@ import numpy as np
 from goturn.architecture import Architecture
 from goturn.confidence import Calibration
 from goturn.ops.compressed import to_int8
+from goturn.target_policy import TargetPolicy
 from goturn.weights.blobs import read_all
 from goturn.weights.hdf5_data import StoredTensor
 from goturn.weights.hdf5_guard import MAX_RATIO, GuardedFile, UnusablePartError
@@ -43,6 +47,8 @@ from goturn.weights.model import (
     loaded_weights,
     tensor_digest,
 )
+
+Pair = TypeVar("Pair")
 
 FORMAT = "goturn"
 #: What :meth:`Architecture.to_json` writes is part of the format, because digests are taken over it.
@@ -176,15 +182,24 @@ def _write_description(
     write_text(file, "origin", weights.origin)
     digest = combined_digest(architecture_json, digests)
     write_text(file, "digest", digest)
-    if weights.calibration is not None:
-        file.attrs["calibration"] = weights.calibration
-    write_text(file, "file_digest", _file_digest(digest, weights.origin, weights.calibration))
+    for name, pair in (
+        ("calibration", weights.calibration),
+        ("target_policy", weights.target_policy),
+    ):
+        if pair is not None:
+            file.attrs[name] = tuple(map(float, pair))
+    described = _file_digest(digest, weights.origin, weights.calibration, weights.target_policy)
+    write_text(file, "file_digest", described)
 
 
-def _file_digest(digest: str, origin: str, calibration: Calibration | None) -> str:
+def _file_digest(
+    digest: str, origin: str, calibration: Calibration | None, policy: TargetPolicy | None
+) -> str:
     text = f"{digest}\n{origin}"
     if calibration is not None:
         text += f"\n{calibration.middle!r} {calibration.width!r}"
+    if policy is not None:
+        text += f"\ntarget {policy.start!r} {policy.every!r}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -236,31 +251,44 @@ def read_store(file: GuardedFile, architecture: Architecture | None = None) -> W
     digests = _texts(file, {name: ("sha256", name) for name in tensors}, problems)
     names = ("origin", "digest", "file_digest")
     texts = _texts(file, {name: (name, "/") for name in names}, problems)
-    calibration = _calibration(file, problems)
+    calibration = _pair(file, "calibration", Calibration, problems)
+    policy = _pair(file, "target_policy", _policy, problems)
     if problems:
         raise WeightsError(join_problems(str(file.path), problems))
-    _check_digests(file, combined_digest(stored.to_json(), digests), texts, calibration)
+    digest = combined_digest(stored.to_json(), digests)
+    described = _file_digest(digest, texts["origin"], calibration, policy)
+    _check_digests(file, digest, described, texts)
     for name, tensor in tensors.items():
         tensor.expected_digest = digests[name]
     parameters = read_all(str(file.path), tensors, shapes)
-    return loaded_weights(file.path, stored, parameters, texts["origin"], calibration)
+    return loaded_weights(
+        file.path, stored, parameters, texts["origin"], calibration, target_policy=policy
+    )
 
 
-def _calibration(file: GuardedFile, problems: list[str]) -> Calibration | None:
-    """The calibration in a file, None where it has none; adds what is wrong with it."""
-    if not file.has_attribute("calibration"):
+def _pair(
+    file: GuardedFile, name: str, kind: Callable[[float, float], Pair], problems: list[str]
+) -> Pair | None:
+    """What an attribute of two numbers says, None where there is none; adds what is wrong with it."""
+    if not file.has_attribute(name):
         return None
     try:
-        return Calibration(*file.numbers("calibration"))
+        return kind(*file.numbers(name))
     except UnusablePartError as error:
         problems.append(error.problem)
     except TypeError:
-        problems.append("attribute calibration is not two numbers")
+        problems.append(f"attribute {name} is not two numbers")
+    except ValueError as error:
+        problems.append(f"attribute {name}: {error}")
     return None
 
 
+def _policy(start: float, every: float) -> TargetPolicy:
+    return TargetPolicy(start, every).checked()  # type: ignore[arg-type]
+
+
 def _check_digests(
-    file: GuardedFile, digest: str, texts: Mapping[str, str], calibration: Calibration | None
+    file: GuardedFile, digest: str, described: str, texts: Mapping[str, str]
 ) -> None:
     """The file's digests must be those of its description and of its tensors' SHA-256."""
     if texts["digest"] != digest:
@@ -268,10 +296,10 @@ def _check_digests(
             f"{file.path}: the architecture or a tensor's SHA-256 does not match the file's digest "
             "(altered or damaged; get a fresh copy)"
         )
-    if texts["file_digest"] != _file_digest(digest, texts["origin"], calibration):
+    if texts["file_digest"] != described:
         raise WeightsError(
-            f"{file.path}: the origin or calibration does not match the file_digest (altered or damaged; "
-            "get a fresh copy)"
+            f"{file.path}: the origin, calibration or target_policy does not match the file_digest "
+            "(altered or damaged; get a fresh copy)"
         )
 
 
