@@ -115,4 +115,9 @@ double l2_loss(std::int64_t count, const float* prediction, const float* label, 
 void sgd_update(std::int64_t count, const SgdRates& rates, const float* gradient, float* weight,
                 float* velocity);
 
+// v = momentum v + (1 - momentum) gradient; s = squares s + (1 - squares) gradient^2;
+// w = w - step v / (root sqrt(s) + epsilon) - shrink w, in place.
+void adam_update(std::int64_t count, const AdamRates& rates, const float* gradient, float* weight,
+                 float* velocity, float* square);
+
 }  // namespace goturn::cpu

@@ -115,6 +115,17 @@ struct SgdRates {
   float decay;
 };
 
+// v = momentum v + (1 - momentum) gradient; s = squares s + (1 - squares) gradient^2;
+// w = w - step v / (root sqrt(s) + epsilon) - shrink w.
+struct AdamRates {
+  float momentum;
+  float squares;
+  float step;
+  float root;
+  float shrink;
+  float epsilon;
+};
+
 // Bounds on strides and pads, so that no size computed from them can overflow.
 inline constexpr std::int64_t kMaxStep = std::int64_t{1} << 40;
 inline constexpr std::int64_t kMaxCropSize = std::int64_t{1} << 13;

@@ -121,12 +121,38 @@ _DROPOUT = {
 
 _LOSS: dict[str, dict[str, Any]] = {"one": {"x": (1, 4)}, "batch of 50": {"x": (50, 4)}}
 
+
+def _adam(
+    rate: float,
+    *,
+    momentum: float = 0.9,
+    squares: float = 0.999,
+    decay: float = 0.0,
+    iteration: int,
+) -> dict[str, Any]:
+    return {
+        "rate": rate,
+        "momentum": momentum,
+        "squares": squares,
+        "decay": decay,
+        "iteration": iteration,
+    }
+
+
 _SGD = {
     "one": {"x": (1,), "rate": 0.5, "momentum": 0.9, "decay": 0.1},
     "weights": {"x": (37, 4096), "rate": 1e-5, "momentum": 0.9, "decay": 5e-4},
     "bias": {"x": (4096,), "rate": 2e-5, "momentum": 0.9, "decay": 0.0},
     "no momentum": {"x": (3, 5, 7), "rate": 0.1, "momentum": 0.0, "decay": 0.01},
     "frozen": {"x": (33,), "rate": 0.0, "momentum": 0.0, "decay": 0.0},
+}
+
+_ADAM = {
+    "one, at the first step": {"x": (1,), **_adam(0.5, decay=0.1, iteration=1)},
+    "weights": {"x": (37, 4096), **_adam(3e-4, decay=0.01, iteration=1000)},
+    "bias": {"x": (4096,), **_adam(6e-4, iteration=7)},
+    "no momentum": {"x": (3, 5, 7), **_adam(0.1, momentum=0.0, squares=0.0, iteration=3)},
+    "frozen": {"x": (33,), **_adam(0.0, iteration=2)},
 }
 
 _RATES = {"rate": 1e-2, "momentum": 0.9, "decay": 5e-4}
@@ -167,6 +193,7 @@ CASES: list[Case] = [
     *_rows("l1_loss", _LOSS),
     *_rows("l2_loss", _LOSS),
     *_rows("sgd_update", _SGD),
+    *_rows("adam_update", _ADAM),
     *_rows("linear_sgd_update", _LINEAR_SGD),
     *_rows("crop_resize", _CROP_RESIZE),
 ]

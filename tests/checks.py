@@ -42,6 +42,7 @@ from cases import Case
 from emulated import emulated_ops
 from goturn.box import Box, search_window
 from goturn.ops import Ops, get_ops
+from goturn.ops.interface import adam_rates
 from goturn.ops.reference import ReferenceOps
 
 #: Every backend whose tests run here; those this machine or build lacks are skipped.
@@ -297,6 +298,34 @@ def _check_sgd_update(
     candidate.compare("weight", ops.to_numpy(weight), wide[0], bound)
 
 
+def _check_adam_update(
+    candidate: Candidate, rng: np.random.Generator, x: tuple[int, ...], **how: Any
+) -> None:
+    ops, start = candidate.ops, [_normal(rng, x) for _ in range(4)]
+    start[3] = np.abs(start[3])  # a mean of squares
+    start[1].reshape(-1)[0] = 0.0
+    weight, gradient, velocity, square = (ops.from_numpy(array.copy()) for array in start)
+    ops.adam_update(weight, gradient, velocity, square, **how)
+    wide = [array.astype(np.float64) for array in start]
+    ORACLE.adam_update(*wide, **how)
+    candidate.compare("gradient", ops.to_numpy(gradient), start[1])
+    w, g, v, s = (np.abs(array.astype(np.float64)) for array in start)
+    rates = adam_rates(**how)
+    # Each term passes four roundings, those of the constants and of one minus them included; a square
+    # has one more.
+    moved = rates["momentum"] * v + (1 - rates["momentum"]) * g
+    squared = rates["squares"] * s + (1 - rates["squares"]) * g**2
+    candidate.compare("velocity", ops.to_numpy(velocity), wide[2], _rounding_bound(4, moved))
+    candidate.compare("square", ops.to_numpy(square), wide[3], _rounding_bound(5, squared))
+    # A root halves an error; root, its product, the sum, the step, its product and the quotient follow,
+    # and then the shrinking (three) and the two sums.
+    step = rates["step"] * moved / (rates["root"] * np.sqrt(squared) + rates["epsilon"])
+    shrunk = rates["shrink"] * w
+    bound = _rounding_bound(15, step) + _rounding_bound(4, shrunk)
+    bound = bound + _rounding_bound(1, w + step + shrunk)
+    candidate.compare("weight", ops.to_numpy(weight), wide[0], bound)
+
+
 def _check_linear_sgd_update(
     candidate: Candidate,
     rng: np.random.Generator,
@@ -355,6 +384,7 @@ _CHECKS: dict[str, Callable[..., None]] = {
     "l1_loss": _check_l1_loss,
     "l2_loss": _check_l2_loss,
     "sgd_update": _check_sgd_update,
+    "adam_update": _check_adam_update,
     "linear_sgd_update": _check_linear_sgd_update,
     "crop_resize": _check_crop_resize,
 }

@@ -1,5 +1,6 @@
 // What treats each value by itself: bound by memory, so plain loops over large blocks do.
 
+#include <cmath>
 #include <cstdint>
 
 #include "cpu/blocks.h"
@@ -45,6 +46,21 @@ void sgd_update(std::int64_t count, const SgdRates& rates, const float* gradient
   for_blocks(count, [&](std::int64_t begin, std::int64_t end) {
     k.sgd(end - begin, rates.rate, rates.momentum, rates.decay, gradient + begin, weight + begin,
           velocity + begin);
+  });
+}
+
+void adam_update(std::int64_t count, const AdamRates& rates, const float* gradient, float* weight,
+                 float* velocity, float* square) {
+  for_blocks(count, [=](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const float g = gradient[i];
+      const float v = rates.momentum * velocity[i] + (1.0F - rates.momentum) * g;
+      const float s = rates.squares * square[i] + (1.0F - rates.squares) * (g * g);
+      velocity[i] = v;
+      square[i] = s;
+      weight[i] -= rates.step * v / (rates.root * std::sqrt(s) + rates.epsilon) +
+                   rates.shrink * weight[i];
+    }
   });
 }
 

@@ -188,6 +188,9 @@ void l2_loss(std::int64_t count, const float* prediction, const float* label, fl
 void sgd_update(std::int64_t count, const SgdRates* rates, const float* gradient, float* weight,
                 float* velocity, Stream stream);
 
+void adam_update(std::int64_t count, const AdamRates* rates, const float* gradient, float* weight,
+                 float* velocity, float* square, Stream stream);
+
 // -- input ----------------------------------------------------------------------------------------
 
 // How crops are written.

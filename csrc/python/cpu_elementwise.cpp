@@ -100,6 +100,25 @@ void sgd_update(const py::object& weight_object, const py::object& gradient_obje
   cpu::sgd_update(weight.size(), {rate, momentum, decay}, values_of(gradient), w, v);
 }
 
+void adam_update(const py::object& weight_object, const py::object& gradient_object,
+                 const py::object& velocity_object, const py::object& square_object, float momentum,
+                 float squares, float step, float root, float shrink, float epsilon) {
+  py::array weight = changed_of(weight_object, "adam_update: weight");
+  const py::array gradient = contiguous_of<float>(gradient_object, "adam_update: gradient");
+  py::array velocity = changed_of(velocity_object, "adam_update: velocity");
+  py::array square = changed_of(square_object, "adam_update: square");
+  check_one_shape("adam_update", {{"weight", weight},
+                                  {"gradient", gradient},
+                                  {"velocity", velocity},
+                                  {"square", square}});
+  auto* w = static_cast<float*>(weight.mutable_data());
+  auto* v = static_cast<float*>(velocity.mutable_data());
+  auto* s = static_cast<float*>(square.mutable_data());
+  const py::gil_scoped_release release;
+  cpu::adam_update(weight.size(), {momentum, squares, step, root, shrink, epsilon},
+                   values_of(gradient), w, v, s);
+}
+
 }  // namespace
 
 void bind_elementwise(py::module_& module) {
@@ -117,6 +136,12 @@ void bind_elementwise(py::module_& module) {
   module.def("sgd_update", &sgd_update, py::arg("weight"), py::arg("gradient"), py::arg("velocity"),
              py::kw_only(), py::arg("rate"), py::arg("momentum"), py::arg("decay"),
              "v = momentum v + rate (gradient + decay w); w = w - v, in place.");
+  module.def("adam_update", &adam_update, py::arg("weight"), py::arg("gradient"),
+             py::arg("velocity"), py::arg("square"), py::kw_only(), py::arg("momentum"),
+             py::arg("squares"), py::arg("step"), py::arg("root"), py::arg("shrink"),
+             py::arg("epsilon"),
+             "v = momentum v + (1 - momentum) gradient; s = squares s + (1 - squares) gradient^2; "
+             "w = w - step v / (root sqrt(s) + epsilon) - shrink w, in place.");
 }
 
 }  // namespace goturn::python

@@ -118,6 +118,28 @@ void sgd_update(const py::object& weight_object, const py::object& gradient_obje
                    stream_of(stream));
 }
 
+void adam_update(const py::object& weight_object, const py::object& gradient_object,
+                 const py::object& velocity_object, const py::object& square_object,
+                 const py::object& rates_object, std::uintptr_t stream) {
+  const DeviceArray weight = device_changed_of(weight_object, "adam_update: weight");
+  const DeviceArray gradient = device_contiguous_of(gradient_object, "adam_update: gradient");
+  const DeviceArray velocity = device_changed_of(velocity_object, "adam_update: velocity");
+  const DeviceArray square = device_changed_of(square_object, "adam_update: square");
+  check_one_shape("adam_update", {{"weight", weight},
+                                  {"gradient", gradient},
+                                  {"velocity", velocity},
+                                  {"square", square}});
+  const DeviceArray rates = device_array_of(rates_object, "adam_update: rates");
+  static_assert(sizeof(AdamRates) == 6 * sizeof(float));
+  check_contiguous(rates);
+  check_shape(rates, {6});
+  check_apart({&weight, &velocity, &square}, {&gradient, &rates});
+  const auto* values = static_cast<const AdamRates*>(rates.data());
+  const py::gil_scoped_release release;
+  cuda::adam_update(weight.size(), values, data_of(gradient), data_of(weight), data_of(velocity),
+                    data_of(square), stream_of(stream));
+}
+
 }  // namespace
 
 void bind_cuda_linear_backward(py::module_& module) {
@@ -141,6 +163,12 @@ void bind_cuda_linear_backward(py::module_& module) {
              py::arg("rates"), py::kw_only(), py::arg("stream"),
              "v = momentum v + rate (gradient + decay w); w = w - v, in place; rates (3,): rate, "
              "momentum, decay.");
+  module.def("adam_update", &adam_update, py::arg("weight"), py::arg("gradient"),
+             py::arg("velocity"), py::arg("square"), py::arg("rates"), py::kw_only(),
+             py::arg("stream"),
+             "v = momentum v + (1 - momentum) gradient; s = squares s + (1 - squares) gradient^2; "
+             "w = w - step v / (root sqrt(s) + epsilon) - shrink w, in place; rates (6,): momentum, "
+             "squares, step, root, shrink, epsilon.");
 }
 
 }  // namespace goturn::python

@@ -88,6 +88,19 @@ def sgd_update(
     momentum: float,
     decay: float,
 ) -> None: ...
+def adam_update(
+    weight: np.ndarray,
+    gradient: np.ndarray,
+    velocity: np.ndarray,
+    square: np.ndarray,
+    *,
+    momentum: float,
+    squares: float,
+    step: float,
+    root: float,
+    shrink: float,
+    epsilon: float,
+) -> None: ...
 def crop_resize(
     frame: np.ndarray,
     windows: np.ndarray,

@@ -190,6 +190,9 @@ def l2_loss(
 def sgd_update(
     weight: Array, gradient: Array, velocity: Array, rates: Array, *, stream: int
 ) -> None: ...
+def adam_update(
+    weight: Array, gradient: Array, velocity: Array, square: Array, rates: Array, *, stream: int
+) -> None: ...
 
 # Input.
 def crop_job_bytes(count: int) -> int: ...

@@ -13,7 +13,7 @@ from goturn.box import SearchWindow
 from goturn.ops import compressed
 from goturn.ops.devices import REBUILD
 from goturn.ops.host_arrays import HostArrays
-from goturn.ops.interface import CompressedWeight
+from goturn.ops.interface import CompressedWeight, adam_rates
 from goturn.ops.resample import window_table
 
 try:
@@ -193,6 +193,16 @@ class CpuOps(HostArrays):
         decay: float,
     ) -> None:
         _cpu.sgd_update(weight, gradient, velocity, rate=rate, momentum=momentum, decay=decay)
+
+    def adam_update(
+        self,
+        weight: np.ndarray,
+        gradient: np.ndarray,
+        velocity: np.ndarray,
+        square: np.ndarray,
+        **how: Any,
+    ) -> None:
+        _cpu.adam_update(weight, gradient, velocity, square, **adam_rates(**how))
 
     def linear_sgd_update(
         self,

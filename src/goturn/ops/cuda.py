@@ -24,7 +24,7 @@ from goturn.ops.cuda_pipeline import CudaPipeline
 from goturn.ops.cuda_precision import arithmetic
 from goturn.ops.cuda_tower import Tower
 from goturn.ops.cuda_training import CudaTrainingStep, training_dropout_is_gated
-from goturn.ops.interface import Array, CompressedWeight
+from goturn.ops.interface import Array, CompressedWeight, adam_rates
 from goturn.ops.resample import window_table
 
 #: The dtype of compressed weights, as the kernels name it.
@@ -299,6 +299,12 @@ class CudaOps(CudaArrays):
     ) -> None:
         rates = self._rates(rate, momentum, decay)
         self._launch("sgd_update", weight, gradient, velocity, rates)
+
+    def adam_update(
+        self, weight: Array, gradient: Array, velocity: Array, square: Array, **how: Any
+    ) -> None:
+        rates = self._rates(*adam_rates(**how).values())
+        self._launch("adam_update", weight, gradient, velocity, square, rates)
 
     def linear_sgd_update(
         self,

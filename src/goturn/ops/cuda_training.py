@@ -131,6 +131,13 @@ class CudaTrainingStep:
                 host = np.zeros(held.shape, np.float32) if value is None else value
                 self._memory.copy_from_numpy(np.ascontiguousarray(host, np.float32), held)
 
+    def squares(self) -> dict[str, np.ndarray]:
+        return {}  # Adam's: trained step by step
+
+    def set_squares(self, squares: Mapping[str, np.ndarray]) -> None:
+        if squares:
+            raise ValueError("this step is of momentum SGD, which has no mean of squared gradients")
+
 
 class _Plan:
     """Buffers and the graph for ``targets`` targets and ``count`` examples."""

@@ -3,8 +3,8 @@
 Arrays are the backend's own (NumPy on ``reference`` and ``cpu``, CuPy on ``cuda``), C-contiguous,
 floating point.  Letters: N batch, C channels, H W height and width, K output channels, P Q output height
 and width.  A gradient is named ``d`` + what it belongs to; a ``*_backward`` takes the gradient of its
-op's output first.  Nothing writes into its arguments but :meth:`Ops.sgd_update` and
-:meth:`Ops.linear_sgd_update`.
+op's output first.  Nothing writes into its arguments but :meth:`Ops.sgd_update`,
+:meth:`Ops.linear_sgd_update` and :meth:`Ops.adam_update`.
 
 Every op raises ValueError for shapes that do not fit, in one sentence that names them.
 
@@ -49,6 +49,24 @@ class CompressedWeight:
     def columns(self, start: int, stop: int) -> CompressedWeight:
         """Columns ``start`` to ``stop``: the same memory, and the scale of the whole rows."""
         return replace(self, values=self.values[:, start:stop])
+
+
+#: What keeps Adam's steps finite where gradients are zero.
+ADAM_EPSILON = 1e-8
+
+
+def adam_rates(
+    *, rate: float, momentum: float, squares: float, decay: float, iteration: int
+) -> dict[str, float]:
+    """The numbers of one step of :meth:`Ops.adam_update`, in the kernels' order and words."""
+    return {
+        "momentum": momentum,
+        "squares": squares,
+        "step": rate / (1 - momentum**iteration),
+        "root": (1 - squares**iteration) ** -0.5,
+        "shrink": rate * decay,
+        "epsilon": ADAM_EPSILON,
+    }
 
 
 def layer_key(key: int, layer: int) -> int:
@@ -308,6 +326,26 @@ class Ops(Protocol):
         """Caffe's momentum SGD, in place: v = momentum v + rate (gradient + decay w); w = w - v.
 
         The rate is inside the velocity.  Changes ``weight`` and ``velocity``; all of one shape.
+        """
+
+    def adam_update(
+        self,
+        weight: Array,
+        gradient: Array,
+        velocity: Array,
+        square: Array,
+        *,
+        rate: float,
+        momentum: float,
+        squares: float,
+        decay: float,
+        iteration: int,
+    ) -> None:
+        """Adam with decoupled decay, in place (Kingma & Ba, 2015; Loshchilov & Hutter, 2019).
+
+        v = momentum v + (1 - momentum) gradient; s = squares s + (1 - squares) gradient^2, elementwise;
+        w = w - rate (v / (1 - momentum^t) / (sqrt(s / (1 - squares^t)) + 1e-8) + decay w).  Changes
+        ``weight``, ``velocity`` (v) and ``square`` (s), all of one shape; ``iteration`` is t, from 1.
         """
 
     def linear_sgd_update(

@@ -17,7 +17,7 @@ from goturn.architecture import Architecture, TowerLayer
 from goturn.box import SearchWindow
 from goturn.ops import compressed, reference_conv, resample
 from goturn.ops.host_arrays import HostArrays
-from goturn.ops.interface import CompressedWeight
+from goturn.ops.interface import CompressedWeight, adam_rates
 
 #: Elements that sgd_update works on at a time, so that its temporaries stay in the cache.
 SGD_CHUNK = 1 << 16
@@ -240,6 +240,29 @@ class ReferenceOps(HostArrays):
             v[chunk] += rate * (g[chunk] + decay * w[chunk])
             w[chunk] -= v[chunk]
 
+    def adam_update(
+        self,
+        weight: np.ndarray,
+        gradient: np.ndarray,
+        velocity: np.ndarray,
+        square: np.ndarray,
+        **how: Any,
+    ) -> None:
+        changed = {"weight": weight, "velocity": velocity, "square": square}
+        _check_dtype("adam_update", gradient=gradient, **changed)
+        _check_same_shape("adam_update", gradient=gradient, **changed)
+        _check_update("adam_update", **changed)
+        k = adam_rates(**how)
+        w, g, v, s = (each.reshape(-1) for each in (weight, gradient, velocity, square))
+        for start in range(0, w.size, SGD_CHUNK):
+            chunk = slice(start, start + SGD_CHUNK)
+            v[chunk] *= k["momentum"]
+            v[chunk] += (1 - k["momentum"]) * g[chunk]
+            s[chunk] *= k["squares"]
+            s[chunk] += (1 - k["squares"]) * g[chunk] ** 2
+            step = k["step"] * v[chunk] / (k["root"] * np.sqrt(s[chunk]) + k["epsilon"])
+            w[chunk] -= step + k["shrink"] * w[chunk]
+
     def linear_sgd_update(
         self,
         dy: np.ndarray,
@@ -343,10 +366,11 @@ def _check_linear_gradient(op: str, dy: np.ndarray, x: np.ndarray, weight: np.nd
         )
 
 
-def _check_update(op: str, *, weight: np.ndarray, velocity: np.ndarray) -> None:
-    _check_same_shape(op, weight=weight, velocity=velocity)
-    if not (weight.flags.c_contiguous and velocity.flags.c_contiguous):
-        raise ValueError(f"{op}: weight and velocity are changed in place and must be C-contiguous")
+def _check_update(op: str, **changed: np.ndarray) -> None:
+    _check_same_shape(op, **changed)
+    if not all(array.flags.c_contiguous for array in changed.values()):
+        names = ", ".join(list(changed)[:-1]) + " and " + list(changed)[-1]
+        raise ValueError(f"{op}: {names} are changed in place and must be C-contiguous")
 
 
 def _check_ratio(op: str, ratio: float) -> None:

@@ -4,7 +4,8 @@ A checkpoint is a folder named after its iteration, ``checkpoints/00012000/``, o
 
 * ``weights.h5``, an ordinary weights file, which a tracker takes;
 * ``solver.h5``, the momentum (:mod:`goturn.training.velocities`);
-* ``averages.h5``, in the same form, where the run averages its weights;
+* ``averages.h5`` and ``squares.h5``, in the same form, where the run averages its weights, or Adam its
+  squared gradients;
 * ``state.json``, which holds the digests of the others, and one of itself.
 
 It is made under a temporary name beside its own and renamed when all of it is on the disk; what becomes
@@ -37,6 +38,9 @@ FORMAT_VERSION = 1
 #: A state.json larger than this is neither written nor read.
 MAX_STATE_BYTES = 1 << 24
 
+#: Files, and fields of a checkpoint, that not every run has.
+_OPTIONAL = ("averages", "squares")
+
 _NAME = re.compile(r"[0-9]{8,}")
 
 
@@ -57,6 +61,8 @@ class Checkpoint:
     """Whatever else the trainer needs: JSON (lists, not tuples; texts as keys; no NaN)."""
     averages: dict[str, np.ndarray] = field(default_factory=dict)
     """float32, by parameter: averaged weights, of a run that has them."""
+    squares: dict[str, np.ndarray] = field(default_factory=dict)
+    """float32, by parameter: Adam's mean of squared gradients, of a run that has them."""
 
 
 class Checkpoints:
@@ -181,7 +187,11 @@ def _write(folder: Path, checkpoint: Checkpoint, config_digest: str) -> None:
     save(weights, folder / "weights.h5")
     with open_guarded(folder / "weights.h5") as file:
         digests = {"weights": file.text("digest")}  # without hashing all of them again
-    for name, arrays in (("solver", checkpoint.velocities), ("averages", checkpoint.averages)):
+    for name, arrays in (
+        ("solver", checkpoint.velocities),
+        ("averages", checkpoint.averages),
+        ("squares", checkpoint.squares),
+    ):
         if arrays or name == "solver":
             digests[name] = save_velocities(folder / f"{name}.h5", weights.architecture, arrays)
     with (folder / "state.json").open("x", encoding="ascii") as text:
@@ -202,11 +212,12 @@ def _read(folder: Path, state: dict[str, Any]) -> Checkpoint:
         weights = read_store(file)
     solver = _part(folder, "solver.h5")
     velocities = load_velocities(solver, weights.architecture, state["solver"])
-    averages = {}
-    if "averages" in state:
-        path = _part(folder, "averages.h5")
-        averages = load_velocities(path, weights.architecture, state["averages"])
-    return Checkpoint(state["iteration"], weights, velocities, state["extra"], averages)
+    others = {
+        name: load_velocities(_part(folder, f"{name}.h5"), weights.architecture, state[name])
+        for name in _OPTIONAL
+        if name in state
+    }
+    return Checkpoint(state["iteration"], weights, velocities, state["extra"], **others)
 
 
 def _part(folder: Path, name: str) -> Path:
@@ -261,8 +272,7 @@ def _read_state(folder: Path) -> dict[str, Any]:
             "that wrote it"
         )
     types = {"iteration": int, "weights": str, "solver": str, "config": str, "extra": dict}
-    if "averages" in state:
-        types["averages"] = str
+    types |= {name: str for name in _OPTIONAL if name in state}
     for name, kind in types.items():
         if type(state.get(name)) is not kind:
             raise WeightsError(f"{path}: {name} is missing, or not as we write it")

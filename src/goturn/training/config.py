@@ -33,6 +33,10 @@ SOURCES = ("both", "videos", "images")
 #: How learning rates fall: Caffe's steps, or smoothly and once.
 SCHEDULES = ("step", "cosine")
 
+#: Momentum SGD as Caffe has it, and Adam with decoupled decay, whose rates are about a hundred times as
+#: large.
+SOLVERS = ("sgd", "adam")
+
 #: Which layers learn.
 LEARNERS = ("fc", "all")
 
@@ -93,9 +97,11 @@ class TrainConfig:
     # -- solver (facts 3.3)
     loss: str = _setting("l1", "l1 or l2, summed over the batch")
     learn: str = _setting("fc", f"layers that learn: {', '.join(LEARNERS)} (convolutions too)")
+    solver: str = _setting("sgd", f"how weights are updated: {', '.join(SOLVERS)}")
     rate: float = _setting(1e-5, "learning rate of fc weights; of biases twice as much")
     conv_rate: float = _setting(1e-7, "learning rate of convolutions, where they learn")
     momentum: float = _setting(0.9, "of the velocity")
+    squares: float = _setting(0.999, "how much stays of Adam's mean of squared gradients")
     decay: float = _setting(5e-4, "weight decay, of weights alone")
     schedule: str = _setting("step", f"how rates fall: {', '.join(SCHEDULES)}")
     step_size: int = _setting(100_000, "iterations after which rates fall, or in which they do")
@@ -199,6 +205,7 @@ def _check(config: TrainConfig) -> None:
         ("motion", MODELS),
         ("learn", LEARNERS),
         ("loss", ("l1", "l2")),
+        ("solver", SOLVERS),
         ("schedule", SCHEDULES),
     ):
         if getattr(config, name) not in choices:
@@ -224,6 +231,7 @@ def _check(config: TrainConfig) -> None:
         "largest_part": (0, 1),
         "dropout": (0, 0.99),
         "momentum": (0, 0.9999),
+        "squares": (0.5, 0.999999),
         "average": (0, 0.999999),
         "gamma": (0, 1),
         "rate": (0, math.inf),

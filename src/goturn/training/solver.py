@@ -1,4 +1,7 @@
-"""Caffe's solver, as the authors set it: which parameter learns how fast, and when (facts 3.3)."""
+"""The solver: which parameter learns how fast, and when.
+
+Caffe's, as the authors set it (facts 3.3), or Adam with the same multipliers and schedules.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,14 @@ def rates_at(config: TrainConfig, architecture: Architecture, iteration: int) ->
     rates = {}
     for name in architecture.parameter_shapes():
         layer, _, kind = name.rpartition("/")
-        rate = config.rate if layer in head else config.conv_rate
+        rate = factor * (config.rate if layer in head else config.conv_rate)
         if layer not in head and config.learn == "fc":
             continue
-        if kind == "weight":
-            rates[name] = Rates(factor * rate, config.momentum, config.decay)
-        else:
-            rates[name] = Rates(BIAS_FACTOR * factor * rate, config.momentum)
+        decay = config.decay if kind == "weight" else 0.0
+        if kind != "weight":
+            rate *= BIAS_FACTOR
+        squares = config.squares if config.solver == "adam" else 0.0
+        rates[name] = Rates(rate, config.momentum, decay, squares, iteration + 1)
     return rates
 
 
@@ -63,4 +67,5 @@ def describe(config: TrainConfig, rates: Mapping[str, Any]) -> str:
     steps = f"times {config.gamma:g} every {config.step_size:,} iterations"
     if config.schedule == "cosine":
         steps = f"falling to {config.gamma:g} times that in {config.step_size:,} iterations"
-    return "\n".join([f"rates (momentum {config.momentum:g}, {steps}):", *lines])
+    solver = f"{config.solver}, momentum {config.momentum:g}, {steps}"
+    return "\n".join([f"rates ({solver}):", *lines])

@@ -23,11 +23,19 @@ LOSSES = ("l1", "l2")
 
 @dataclass(frozen=True)
 class Rates:
-    """What the solver does to one parameter: v = momentum v + rate (gradient + decay w); w -= v."""
+    """What the solver does to one parameter.
+
+    Caffe's: v = momentum v + rate (gradient + decay w); w -= v.  With ``squares``, Adam's, see
+    :meth:`goturn.ops.interface.Ops.adam_update`.
+    """
 
     rate: float
     momentum: float = 0.9
     decay: float = 0.0
+    squares: float = 0.0
+    """How much of Adam's mean of squared gradients stays at each iteration; 0 for Caffe's solver."""
+    iteration: int = 1
+    """Which this is, from 1; for Adam."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,12 @@ class TrainingStep(Protocol):
     def set_velocities(self, velocities: Mapping[str, np.ndarray]) -> None:
         """Goes on from such; those not named are zero."""
 
+    def squares(self) -> dict[str, np.ndarray]:
+        """Adam's mean of squared gradients, by parameter; copies.  None of them where it is not used."""
+
+    def set_squares(self, squares: Mapping[str, np.ndarray]) -> None:
+        """Goes on from such; those not named are zero."""
+
 
 class PlainStep:
     """A step of the network's own forward and backward, one operation after the other.
@@ -91,6 +105,7 @@ class PlainStep:
         self._network, self._towers = network, towers
         self._loss = getattr(network.ops, f"{loss}_loss")
         self._velocities: dict[str, Array] = {}
+        self._squares: dict[str, Array] = {}
 
     def run(self, batch: Batch, rates: Mapping[str, Rates], *, dropout_key: int | None) -> float:
         network, ops = self._network, self._network.ops
@@ -116,45 +131,75 @@ class PlainStep:
                 ops.linear_sgd_update(dy, x, weight, self._velocity(name), **how)
             updated.add(name)
 
-        gradients = network.backward(forward, d_units, towers=self._towers, update=update)
+        needs_gradients = any(each.squares for each in rates.values())  # Adam squares them
+        gradients = network.backward(
+            forward, d_units, towers=self._towers, update=None if needs_gradients else update
+        )
         for name, gradient in gradients.items():
             if name in rates and name not in updated:
-                weight = network.parameters[name]
-                ops.sgd_update(weight, gradient, self._velocity(name), **_keywords(rates[name]))
+                self._update(name, gradient, rates[name])
         return float(loss)
 
+    def _update(self, name: str, gradient: Array, rates: Rates) -> None:
+        ops, weight = self._network.ops, self._network.parameters[name]
+        velocity = self._velocity(name)
+        if rates.squares:
+            ops.adam_update(
+                weight, gradient, velocity, self._state(self._squares, name),
+                squares=rates.squares, iteration=rates.iteration, **_keywords(rates),
+            )  # fmt: skip
+        else:
+            ops.sgd_update(weight, gradient, velocity, **_keywords(rates))
+
     def velocities(self) -> dict[str, np.ndarray]:
-        return {
-            name: np.array(self._network.ops.to_numpy(value))
-            for name, value in self._velocities.items()
-        }
+        return self._copies(self._velocities)
 
     def set_velocities(self, velocities: Mapping[str, np.ndarray]) -> None:
-        self._velocities = {
-            name: self._network.ops.from_numpy(np.array(value))
-            for name, value in velocities.items()
-        }
+        self._velocities = self._own(velocities)
+
+    def squares(self) -> dict[str, np.ndarray]:
+        return self._copies(self._squares)
+
+    def set_squares(self, squares: Mapping[str, np.ndarray]) -> None:
+        self._squares = self._own(squares)
+
+    def _copies(self, state: Mapping[str, Array]) -> dict[str, np.ndarray]:
+        ops = self._network.ops
+        return {name: np.array(ops.to_numpy(value)) for name, value in state.items()}
+
+    def _own(self, state: Mapping[str, np.ndarray]) -> dict[str, Array]:
+        ops = self._network.ops
+        return {name: ops.from_numpy(np.array(value)) for name, value in state.items()}
 
     def _velocity(self, name: str) -> Array:
-        if name not in self._velocities:
-            shape = self._network.parameters[name].shape
-            zeros = np.zeros(shape, self._network.dtype)
-            self._velocities[name] = self._network.ops.from_numpy(zeros)
-        return self._velocities[name]
+        return self._state(self._velocities, name)
+
+    def _state(self, state: dict[str, Array], name: str) -> Array:
+        """A parameter's own in ``state``, zeros at first."""
+        if name not in state:
+            zeros = np.zeros(self._network.parameters[name].shape, self._network.dtype)
+            state[name] = self._network.ops.from_numpy(zeros)
+        return state[name]
 
 
 def training_step(
-    network: Network, *, loss: str = "l1", towers: bool = False, features: bool = False
+    network: Network,
+    *,
+    loss: str = "l1",
+    towers: bool = False,
+    features: bool = False,
+    adam: bool = False,
 ) -> TrainingStep:
     """The device's own step for ``network`` where it has one, else the plain one.
 
-    With ``features`` batches may hold features in place of crops, which devices' own steps do not take.
+    With ``features`` batches may hold features in place of crops, and with ``adam`` rates may be Adam's:
+    devices' own steps take neither.
     Make a new one after other weights were put into the network: a step may keep what it made of
     convolutions that do not learn.
     """
     check_step(network, loss)
     own: TrainingStep | None = None
-    if not features:
+    if not (features or adam):
         own = network.ops.training_step(
             network.architecture, network.parameters, loss=loss, towers=towers
         )

@@ -155,11 +155,14 @@ class _Trainer:
             loss=config.loss,
             towers=config.learn == "all",
             features=bool(config.cache_features) or not config.previous_frame,
+            adam=config.solver == "adam",
         )
         self._iteration, self._losses = 0, list[float]()
         self._averages = Averages(config.average, found.averages if found else None)
         if found:
             self._step.set_velocities(found.velocities)
+            if found.squares:
+                self._step.set_squares(found.squares)
             self._iteration = found.iteration
             self._losses = [float(loss) for loss in found.extra["losses"]]
             tell(f"going on after iteration {self._iteration:,}")
@@ -387,6 +390,7 @@ class _Trainer:
             self._step.velocities(),
             {"losses": list(self._losses), "data": self._sources.digest},
             self._averages.values,
+            self._step.squares(),
         )
         self._checkpoints.save(checkpoint, self._config.digest())
         self._saved = self._iteration
