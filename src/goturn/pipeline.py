@@ -99,7 +99,10 @@ class PlainPipeline:
 
     def target_parts(self) -> np.ndarray:
         parts: np.ndarray = self._network.ops.to_numpy(self._target_parts())
-        copied: np.ndarray = parts.copy()  # on some devices it is the network's own memory
+        width = self._network.architecture.head[0].features  # behind it are a match's features
+        copied: np.ndarray = parts[
+            :, :width
+        ].copy()  # on some devices it is the network's own memory
         return copied
 
     def _target_parts(self) -> Array:

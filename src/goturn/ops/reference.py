@@ -15,7 +15,7 @@ import numpy as np
 
 from goturn.architecture import Architecture, TowerLayer
 from goturn.box import SearchWindow
-from goturn.ops import compressed, reference_conv, resample
+from goturn.ops import compressed, reference_conv, reference_match, resample
 from goturn.ops.host_arrays import HostArrays
 from goturn.ops.interface import CompressedWeight
 
@@ -114,6 +114,24 @@ class ReferenceOps(HostArrays):
             direct * x / scale, size
         )
         return dx
+
+    def match(
+        self, targets: np.ndarray, searches: np.ndarray, *, cells: int, scale: float
+    ) -> np.ndarray:
+        _check_dtype("match", targets=targets, searches=searches)
+        return reference_match.match(targets, searches, cells=cells, scale=scale)
+
+    def match_backward(
+        self,
+        dy: np.ndarray,
+        targets: np.ndarray,
+        searches: np.ndarray,
+        *,
+        cells: int,
+        scale: float,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        _check_dtype("match_backward", dy=dy, targets=targets, searches=searches)
+        return reference_match.match_backward(dy, targets, searches, cells=cells, scale=scale)
 
     def pipeline(
         self, architecture: Architecture, parameters: Mapping[str, Any], precision: str
