@@ -91,6 +91,20 @@ void lrn(const LrnShape& shape, const float* x, float* y);
 // dx of lrn.
 void lrn_backward(const LrnShape& shape, const float* dy, const float* x, float* dx);
 
+// The correlation of each cell of `targets` (N, C, cells) with each of `searches`, over channels.
+//
+// A cell's channels, less their mean and over the root of their sum of squares plus kMatchEpsilon,
+// are a column; y (N, cells, cells) = scale times the products of the targets' columns (rows of y)
+// and the searches'.
+void match(const MatchShape& shape, const float* targets, const float* searches, float* y);
+
+// Gradients of match.
+//
+//   dy (N, cells, cells)
+//   d_targets, d_searches (N, C, cells): written
+void match_backward(const MatchShape& shape, const float* dy, const float* targets,
+                    const float* searches, float* d_targets, float* d_searches);
+
 // y = max(x, 0) of `count` values; a NaN stays one.
 void relu(std::int64_t count, const float* x, float* y);
 
@@ -115,7 +129,7 @@ double l2_loss(std::int64_t count, const float* prediction, const float* label, 
 void sgd_update(std::int64_t count, const SgdRates& rates, const float* gradient, float* weight,
                 float* velocity);
 
-// v = momentum v + (1 - momentum) gradient; s = squares s + (1 - squares) gradient^2;
+// v = momentum v + fresh gradient; s = squares s + fresh_squares gradient^2;
 // w = w - step v / (root sqrt(s) + epsilon) - shrink w, in place.
 void adam_update(std::int64_t count, const AdamRates& rates, const float* gradient, float* weight,
                  float* velocity, float* square);

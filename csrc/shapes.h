@@ -108,6 +108,18 @@ struct LrnShape {
   float k;
 };
 
+// Pairs of feature maps (batch, channels, cells), each cell of one matched with each of the other.
+struct MatchShape {
+  std::int64_t batch;
+  std::int64_t channels;
+  std::int64_t cells;
+  float scale;
+};
+
+// Added to the sum of squares of a cell's channels: a cell whose channels are equal matches nothing.
+inline constexpr float kMatchEpsilon = 1e-6F;
+inline constexpr std::int64_t kMaxMatchCells = std::int64_t{1} << 16;
+
 // v = momentum v + rate (gradient + decay w); w = w - v.
 struct SgdRates {
   float rate;
@@ -115,11 +127,13 @@ struct SgdRates {
   float decay;
 };
 
-// v = momentum v + (1 - momentum) gradient; s = squares s + (1 - squares) gradient^2;
+// v = momentum v + fresh gradient; s = squares s + fresh_squares gradient^2;
 // w = w - step v / (root sqrt(s) + epsilon) - shrink w.
 struct AdamRates {
   float momentum;
+  float fresh;  // 1 - momentum, of numbers that are exact
   float squares;
+  float fresh_squares;
   float step;
   float root;
   float shrink;
@@ -239,6 +253,22 @@ inline void validate(const LrnShape& shape) {
   if (shape.size < 1 || shape.size % 2 == 0 || shape.size > kMaxStep) {
     throw std::invalid_argument("lrn: size must be odd and >= 1; got " +
                                 std::to_string(shape.size));
+  }
+}
+
+// Of features (batch, features) that are `cells` places of some channels.
+inline void validate(const MatchShape& shape, std::int64_t features, const std::string& op) {
+  if (shape.cells < 1 || shape.cells > kMaxMatchCells) {
+    throw std::invalid_argument(op + ": cells must be 1 to " + std::to_string(kMaxMatchCells) +
+                                "; got " + std::to_string(shape.cells));
+  }
+  if (features < 1 || features % shape.cells != 0) {
+    throw std::invalid_argument(op + ": " + std::to_string(features) +
+                                " features are not some channels of " +
+                                std::to_string(shape.cells) + " cells each");
+  }
+  if (!std::isfinite(shape.scale)) {
+    throw std::invalid_argument(op + ": scale must be finite; got " + std::to_string(shape.scale));
   }
 }
 

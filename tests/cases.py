@@ -106,6 +106,17 @@ _LINEAR = {
     "a large batch, odd column slice": {"x": (33, 300), "weight": (70, 391), "columns": (81, 381)},
 }
 
+_MATCH = {
+    "of 64 channels": {"count": 3, "channels": 64, "cells": 36, "scale": 10.0},
+    "of pool5": {"count": 1, "channels": 256, "cells": 36, "scale": 10.0},
+    "one of everything": {"count": 1, "channels": 1, "cells": 1, "scale": 1.0},
+    "one channel": {"count": 2, "channels": 1, "cells": 5, "scale": 10.0},
+    "two channels, odd cells": {"count": 3, "channels": 2, "cells": 7, "scale": -0.5},
+    "one cell": {"count": 5, "channels": 33, "cells": 1, "scale": 3.0},
+    "one over the tiles": {"count": 2, "channels": 65, "cells": 33, "scale": 10.0},
+    "more cells than channels": {"count": 2, "channels": 3, "cells": 49, "scale": 10.0},
+}
+
 _SHAPES: dict[str, dict[str, Any]] = {
     "one": {"x": (1,)},
     "activation": {"x": (2, 3, 7, 5)},
@@ -187,6 +198,7 @@ CASES: list[Case] = [
     *_rows("conv2d", _CONV2D),
     *_rows("max_pool", _MAX_POOL),
     *_rows("lrn", _LRN),
+    *_rows("match", _MATCH),
     *_rows("linear", _LINEAR),
     *_rows("relu", _SHAPES),
     *_rows("dropout", _DROPOUT),

@@ -44,6 +44,7 @@ from goturn.box import Box, search_window
 from goturn.ops import Ops, get_ops
 from goturn.ops.interface import adam_rates
 from goturn.ops.reference import ReferenceOps
+from goturn.ops.reference_match import EPSILON
 
 #: Every backend whose tests run here; those this machine or build lacks are skipped.
 BACKENDS = ("reference", "cpu", "cuda", "cuda-emulated")
@@ -240,6 +241,92 @@ def _check_lrn(
     candidate.compare("dx", got, want, bound)
 
 
+def _check_match(
+    candidate: Candidate,
+    rng: np.random.Generator,
+    *,
+    count: int,
+    channels: int,
+    cells: int,
+    scale: float,
+) -> None:
+    # Of any size and mean, and in each example with others a cell that all channels have alike.
+    maps = [_normal(rng, (count, channels, cells), 2.0) + np.float32(1) for _ in range(2)]
+    if cells > 1:
+        maps[0][:, :, -1] = _normal(rng, (count, 1))
+    features = tuple(each.reshape(count, -1) for each in maps)
+    how = {"cells": cells, "scale": scale}
+    ours, theirs = (_columns_of(each) for each in maps)
+    (a, a_error, *_), (b, b_error, *_) = ours, theirs
+
+    want = _oracle("match", *features, **how)
+    turned = np.abs(a).transpose(0, 2, 1)
+    off = a_error.transpose(0, 2, 1) @ np.abs(b) + turned @ b_error
+    size = turned @ np.abs(b)
+    bound = abs(scale) * (off + _sum_bound(channels, size)).reshape(want.shape)
+    bound = bound + _rounding_bound(1, want)
+    got = candidate.run("match", *features, **how)
+    candidate.compare("y", got, want, bound)
+    alike = got.reshape(count, cells, cells)[:, cells - 1 if cells > 1 else cells :]
+    assert not alike.any(), f"{candidate.title}: a cell of equal channels matches something"
+
+    dy = _normal(rng, want.shape)
+    pairs = dy.astype(np.float64).reshape(count, cells, cells)
+    want = _oracle("match_backward", dy, *features, **how)
+    got = candidate.run("match_backward", dy, *features, **how)
+    bounds = (
+        _match_gradient_bound(ours, theirs, scale * pairs.transpose(0, 2, 1)),
+        _match_gradient_bound(theirs, ours, scale * pairs),
+    )
+    for index, name in enumerate(("d_targets", "d_searches")):
+        bound = bounds[index].reshape(want[index].shape)
+        candidate.compare(name, got[index], want[index], bound)
+
+
+#: Columns of match in float64, bounds on their errors in float32, what they are divided by, and a bound
+#: on that one's relative error.
+_MatchColumns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _columns_of(maps: np.ndarray) -> _MatchColumns:
+    wide, channels = maps.astype(np.float64), maps.shape[1]
+    mean = wide.mean(axis=1, keepdims=True)
+    centred = wide - mean
+    size = np.sqrt((centred**2).sum(axis=1, keepdims=True) + EPSILON)
+    # The mean and the difference round once each; a square carries its number's error twice, and a root
+    # halves the relative error of its sum.
+    off = _rounding_bound(1, mean) + _rounding_bound(1, centred)
+    of_squares = 2 * (np.abs(centred) * off).sum(axis=1, keepdims=True) + _sum_bound(
+        channels, size**2
+    )
+    relative = of_squares / (2 * size**2) + _rounding_bound(2, 1.0)
+    unit = centred / size
+    error = off / size + np.abs(unit) * (relative + _rounding_bound(2, 1.0))
+    return unit, error, size, relative
+
+
+def _match_gradient_bound(
+    ours: _MatchColumns, others: _MatchColumns, pairs: np.ndarray
+) -> np.ndarray:
+    """The bound on the gradient of one side's features; see ``reference_match`` for the steps."""
+    (unit, unit_error, size, relative), (other, other_error, *_) = ours, others
+    channels, cells = unit.shape[1:]
+    g = other @ pairs
+    g_error = other_error @ np.abs(pairs) + _rounding_bound(2, g)
+    g_error = g_error + _sum_bound(cells, np.abs(other) @ np.abs(pairs))
+    along = (unit * g).sum(axis=1, keepdims=True)
+    along_error = (np.abs(unit) * g_error + unit_error * np.abs(g)).sum(axis=1, keepdims=True)
+    products = np.abs(unit * g).sum(axis=1, keepdims=True)
+    along_error = along_error + _sum_bound(channels, products)
+    whole = (g - unit * along) / size
+    off = (g_error + np.abs(unit) * along_error + unit_error * np.abs(along)) / size
+    off = off + _rounding_bound(3, (np.abs(g) + np.abs(unit * along)) / size)
+    off = off + np.abs(whole) * relative
+    mean = whole.mean(axis=1, keepdims=True)
+    mean_error = off.mean(axis=1, keepdims=True) + _rounding_bound(1, mean)
+    return off + mean_error + _rounding_bound(1, np.abs(whole) + np.abs(mean))
+
+
 def _check_relu(candidate: Candidate, rng: np.random.Generator, x: tuple[int, ...]) -> None:
     values, dy = np.round(_normal(rng, x) * 2) / 2, _normal(rng, x)  # zeros among them
     candidate.compare("y", candidate.run("relu", values), np.maximum(values, 0))
@@ -311,12 +398,11 @@ def _check_adam_update(
     candidate.compare("gradient", ops.to_numpy(gradient), start[1])
     w, g, v, s = (np.abs(array.astype(np.float64)) for array in start)
     rates = adam_rates(**how)
-    # Each term passes four roundings, those of the constants and of one minus them included; a square
-    # has one more.
-    moved = rates["momentum"] * v + (1 - rates["momentum"]) * g
-    squared = rates["squares"] * s + (1 - rates["squares"]) * g**2
-    candidate.compare("velocity", ops.to_numpy(velocity), wide[2], _rounding_bound(4, moved))
-    candidate.compare("square", ops.to_numpy(square), wide[3], _rounding_bound(5, squared))
+    # Each term passes three roundings, those of the constants included; a square has one more.
+    moved = rates["momentum"] * v + rates["fresh"] * g
+    squared = rates["squares"] * s + rates["fresh_squares"] * g**2
+    candidate.compare("velocity", ops.to_numpy(velocity), wide[2], _rounding_bound(3, moved))
+    candidate.compare("square", ops.to_numpy(square), wide[3], _rounding_bound(4, squared))
     # A root halves an error; root, its product, the sum, the step, its product and the quotient follow,
     # and then the shrinking (three) and the two sums.
     step = rates["step"] * moved / (rates["root"] * np.sqrt(squared) + rates["epsilon"])
@@ -378,6 +464,7 @@ _CHECKS: dict[str, Callable[..., None]] = {
     "conv2d": _check_conv2d,
     "max_pool": _check_max_pool,
     "lrn": _check_lrn,
+    "match": _check_match,
     "linear": _check_linear,
     "relu": _check_relu,
     "dropout": _check_dropout,

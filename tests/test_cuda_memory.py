@@ -220,7 +220,7 @@ def test_training_on_a_stream_of_the_callers(ops, cupy):
     for stream in (cupy.cuda.Stream.null, cupy.cuda.Stream(non_blocking=True)):
         with stream:
             network = Network(fresh(lively(tiny())), ops)
-            step = training_step(network, towers=True)
+            step = training_step(network, learn="all")
             how = rates(network, towers=True)
             losses = [step.run(each, how, dropout_key=KEY) for each in given]
             found.append((losses, values(network), step.velocities()))
@@ -342,7 +342,7 @@ def test_a_training_step_without_memory_goes_on(ops, little):
     given, losses = batch(), []
     for fails in (False, True):
         network = Network(fresh(lively(tiny())), ops)
-        step, how = training_step(network, towers=True), rates(network, towers=True)
+        step, how = training_step(network, learn="all"), rates(network, learn="all")
         for turn in range(3):
             if fails:
                 with pytest.raises(MemoryError, match="a batch of 4000 is too large"):

@@ -259,7 +259,7 @@ BATCHES = [
 def trained(ops: CudaOps, *, towers: bool, on_device: bool = False) -> tuple[Any, ...]:
     """Losses, parameters and velocities after ``BATCHES``, whose arrays are written over at once."""
     network = Network(fresh(lively(tiny())), ops)
-    step, losses = training_step(network, towers=towers), []
+    step, losses = training_step(network, learn="all" if towers else "fc"), []
     for turn, given in enumerate(BATCHES):
         mine = replace(
             given,

@@ -140,6 +140,39 @@ def test_gradient_of_linear() -> None:
     )
 
 
+@pytest.mark.parametrize(("channels", "cells"), [(4, 3), (2, 5), (7, 1)])
+def test_gradient_of_match(channels: int, cells: int) -> None:
+    rng = np.random.default_rng(15)
+    # Far from where a column is nothing, the differences are as exact as elsewhere.
+    targets, searches = distinct(rng, (2, channels * cells)), distinct(rng, (2, channels * cells))
+    dy, how = rng.standard_normal((2, cells * cells)), {"cells": cells, "scale": 2.5}
+    d_targets, d_searches = OPS.match_backward(dy, targets, searches, **how)
+    assert_is_gradient(
+        lambda: OPS.match(targets, searches, **how),
+        dy,
+        d_targets=(targets, d_targets),
+        d_searches=(searches, d_searches),
+    )
+
+
+def test_match_is_the_correlation_coefficient() -> None:
+    rng = np.random.default_rng(16)
+    targets, searches = rng.standard_normal((1, 5 * 3)) * 100, rng.standard_normal((1, 5 * 3)) * 100
+    found = OPS.match(targets, searches, cells=3, scale=10.0).reshape(3, 3)
+    both = np.corrcoef(targets.reshape(5, 3), searches.reshape(5, 3), rowvar=False)
+    np.testing.assert_allclose(found, 10 * both[:3, 3:], rtol=1e-9)
+
+
+def test_a_cell_of_equal_channels_matches_nothing() -> None:
+    targets = np.full((1, 6), 0.1, np.float32)
+    searches = np.arange(6, dtype=np.float32).reshape(1, 6)
+    assert not OPS.match(targets, searches, cells=2, scale=10.0).any()
+    gradients = OPS.match_backward(
+        np.ones((1, 4), np.float32), targets, searches, cells=2, scale=10.0
+    )
+    assert all(np.isfinite(each).all() for each in gradients)
+
+
 def test_gradient_of_relu() -> None:
     rng = np.random.default_rng(6)
     x, dy = distinct(rng, (4, 5)), rng.standard_normal((4, 5))

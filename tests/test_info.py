@@ -159,6 +159,7 @@ def test_weights_are_described(tmp_path, capsys):
         "origin": "random, seed 3",
         "parameters": architecture.parameter_count,
         "fc_widths": {"fc6": 16, "fc7": 16, "fc8": 4},
+        "match": False,
         "shared_towers": True,
         "pool_lrn_order": "pool_lrn",
         "input_size": 35,

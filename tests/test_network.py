@@ -208,7 +208,7 @@ def test_a_frozen_forward_is_the_same_but_for_its_memory(device, owners):
     targets = crops(3 if owners is None else 2, 35, 1)
     rows = None if owners is None else np.array(owners)
     whole = network.forward(targets, searches, owners=rows, dropout_key=3)
-    frozen = network.forward(targets, searches, owners=rows, dropout_key=3, frozen=True)
+    frozen = network.forward(targets, searches, owners=rows, dropout_key=3, learn="fc")
     assert frozen.towers == {}
     np.testing.assert_allclose(frozen.units, whole.units, rtol=2e-5, atol=2e-5)
     d_units = crops(1, 2, 5).ravel()[:12].reshape(3, 4)
@@ -231,7 +231,7 @@ def test_an_update_in_one_pass_equals_gradient_then_update(device):
     for step in range(3):  # with a velocity from the step before
         searches, targets = crops(3, 35, 2 * step), crops(3, 35, 2 * step + 1)
         d_units = np.ones((3, 4), np.float32)
-        forward = apart.forward(targets, searches, frozen=True)
+        forward = apart.forward(targets, searches, learn="fc")
         gradients = apart.backward(forward, d_units, towers=False)
         for name in fcs:
             apart.ops.sgd_update(
@@ -241,7 +241,7 @@ def test_an_update_in_one_pass_equals_gradient_then_update(device):
         def update(name, dy, x):
             fused.ops.linear_sgd_update(dy, x, fused.parameters[name], velocities[1][name], **rates)
 
-        forward = fused.forward(targets, searches, frozen=True)
+        forward = fused.forward(targets, searches, learn="fc")
         left = fused.backward(forward, d_units, towers=False, update=update)
         assert left.keys() == {name for name in gradients if name.endswith("/bias")}
     for name in fcs:

@@ -47,16 +47,22 @@ class Coarse(ReferenceOps):
     def lrn(self, x: np.ndarray, **options: Any) -> np.ndarray:
         return super().lrn(self._rounded(x), **options)
 
+    def match(self, targets: np.ndarray, searches: np.ndarray, **options: Any) -> np.ndarray:
+        return super().match(self._rounded(targets), self._rounded(searches), **options)
+
     @staticmethod
     def _rounded(values: np.ndarray) -> np.ndarray:
         return values.astype(np.float16).astype(np.float32)
 
 
-#: But for the cases of a single product, which may happen to be exact.
+#: But for the cases of a single product, which may happen to be exact, and matches of one channel, which
+#: are 0, and of two, which are signs.
 COARSE_CASES = [
     case
     for case in CASES
-    if case.op in ("conv2d", "linear", "lrn") and case.label != "one of everything"
+    if case.op in ("conv2d", "linear", "lrn", "match")
+    and case.label != "one of everything"
+    and case.parameters.get("channels", 3) > 2
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -18,6 +19,7 @@ def zeros(*shape: int) -> np.ndarray:
     return np.zeros(shape, np.float32)
 
 
+_MATCH: dict[str, Any] = {"cells": 2, "scale": 10.0}
 _NORM: dict[str, Any] = {"size": 5, "alpha": 1e-4, "beta": 0.75}
 _RATES = {"rate": 0.1, "momentum": 0.9, "decay": 0.0}
 
@@ -117,6 +119,37 @@ MISFITS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
         (zeros(1, 2, 9, 8), zeros(1, 2, 9, 9)),
         _NORM,
         "lrn_backward: arrays must have one shape; got dy (1, 2, 9, 8), x (1, 2, 9, 9)",
+    ),
+    (
+        "match",
+        (zeros(2, 6), zeros(2, 8)),
+        _MATCH,
+        "match: targets and searches (N, C * cells) must be matrices of one shape; got (2, 6) and "
+        "(2, 8)",
+    ),
+    (
+        "match",
+        (zeros(2, 7), zeros(2, 7)),
+        _MATCH,
+        "match: 7 features are not some channels of 2 cells each",
+    ),
+    (
+        "match",
+        (zeros(2, 6), zeros(2, 6)),
+        {**_MATCH, "cells": 0},
+        "match: cells must be 1 to 65536; got 0",
+    ),
+    (
+        "match",
+        (zeros(2, 6), zeros(2, 6)),
+        {**_MATCH, "scale": math.inf},
+        "match: scale must be finite; got inf",
+    ),
+    (
+        "match_backward",
+        (zeros(2, 3), zeros(2, 6), zeros(2, 6)),
+        _MATCH,
+        "match_backward: dy has shape (2, 3), the output of targets (2, 6) with 2 cells has (2, 4)",
     ),
     (
         "linear",

@@ -50,11 +50,11 @@ def test_trains_as_recorded(name):
         batch.searches,
         owners=batch.owners,
         dropout_key=dropout_key(0),
-        frozen=not towers,
+        learn="all" if towers else "fc",
     )
     _, d_units = network.ops.l1_loss(forward.units, batch.labels)
     gradients = network.backward(forward, d_units, towers=towers)
-    step = training_step(network, towers=towers)
+    step = training_step(network, learn="all" if towers else "fc")
     for turn, want in enumerate(golden["losses"]):
         rates = rates_at(turn, start, towers=towers, decay=golden["decay"])
         loss = step.run(batch, rates, dropout_key=dropout_key(turn))

@@ -73,7 +73,7 @@ def test_the_plain_step_is_gradients_and_then_updates(loss, towers):
     """With every target repeated for each of its search windows, and all gradients formed first."""
     weights = lively(tiny())
     network = Network(fresh(weights), "reference", dtype=np.float64)
-    step = PlainStep(network, loss=loss, towers=towers)
+    step = PlainStep(network, loss=loss, learn="all" if towers else "fc")
     by_hand = Network(fresh(weights), "reference", dtype=np.float64)
     ops, velocities = by_hand.ops, {}
     for turn in range(3):
@@ -117,8 +117,8 @@ def test_every_device_learns_the_same(backend, name):
     weights = lively(tiny(**options))
     oracle = Network(fresh(weights), "reference", dtype=np.float64)
     network = Network(fresh(weights), load_backend(backend))
-    want_step = training_step(oracle, loss=loss, towers=towers)
-    step: TrainingStep = training_step(network, loss=loss, towers=towers)
+    want_step = training_step(oracle, loss=loss, learn="all" if towers else "fc")
+    step: TrainingStep = training_step(network, loss=loss, learn="all" if towers else "fc")
     assert isinstance(step, CudaTrainingStep) == backend.startswith("cuda")
     for turn in range(3):
         given = batch()
@@ -153,13 +153,13 @@ def test_going_on_from_velocities_gives_the_same_bits(backend):
             step.run(given, rates(network, towers=True), dropout_key=turn)
 
     straight = Network(fresh(weights), load_backend(backend))
-    step = training_step(straight, towers=True)
+    step = training_step(straight, learn="all")
     run(step, straight, range(4))
     first = Network(fresh(weights), load_backend(backend))
-    before = training_step(first, towers=True)
+    before = training_step(first, learn="all")
     run(before, first, range(2))
     second = Network(Weights(weights.architecture, values(first)), load_backend(backend))
-    after = training_step(second, towers=True)
+    after = training_step(second, learn="all")
     after.set_velocities(before.velocities())
     run(after, second, range(2, 4))
     for name, value in values(straight).items():

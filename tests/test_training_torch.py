@@ -120,7 +120,7 @@ def test_trains_as_pytorch_does(name):
     weights = fixed_weights(case.architecture)
     start = {name: value.copy() for name, value in weights.parameters.items()}
     network = Network(weights, load_backend(device))
-    step = training_step(network, loss=case.loss, towers=case.towers)
+    step = training_step(network, loss=case.loss, learn="all" if case.towers else "fc")
     batch = fixed_batch(case.owners, seed=7)
     truth, plain = (
         TorchTraining(start, case.architecture.head, dtype, towers=case.towers, loss=case.loss)
@@ -134,7 +134,7 @@ def test_trains_as_pytorch_does(name):
             batch.searches,
             owners=batch.owners,
             dropout_key=dropout_key(turn),
-            frozen=not case.towers,
+            learn="all" if case.towers else "fc",
         )
         decisions = decisions_of(network, forward)
         want_loss, plain_loss = (

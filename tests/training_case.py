@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from goturn.architecture import Architecture, Linear
+from goturn.architecture import CONV_INIT_STD, Architecture, Linear
 from goturn.ops.interface import layer_key
 from goturn.ops.reference import ReferenceOps
 from goturn.training.step import Batch, Rates
 from goturn.weights import Weights, random_weights
-from goturn.weights.model import CONV_INIT_STD
 
 UPDATES = 10
 

@@ -54,8 +54,8 @@ void adam_update(std::int64_t count, const AdamRates& rates, const float* gradie
   for_blocks(count, [=](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       const float g = gradient[i];
-      const float v = rates.momentum * velocity[i] + (1.0F - rates.momentum) * g;
-      const float s = rates.squares * square[i] + (1.0F - rates.squares) * (g * g);
+      const float v = rates.momentum * velocity[i] + rates.fresh * g;
+      const float s = rates.squares * square[i] + rates.fresh_squares * (g * g);
       velocity[i] = v;
       square[i] = s;
       weight[i] -= rates.step * v / (rates.root * std::sqrt(s) + rates.epsilon) +

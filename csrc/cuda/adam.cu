@@ -26,8 +26,8 @@ struct Update {
     load_vector(square + first, s);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      v[i] = now.momentum * v[i] + (1.0F - now.momentum) * g[i];
-      s[i] = now.squares * s[i] + (1.0F - now.squares) * (g[i] * g[i]);
+      v[i] = now.momentum * v[i] + now.fresh * g[i];
+      s[i] = now.squares * s[i] + now.fresh_squares * (g[i] * g[i]);
       w[i] -= now.step * v[i] / (now.root * sqrtf(s[i]) + now.epsilon) + now.shrink * w[i];
     }
     store_vector(w, weight + first);

@@ -98,6 +98,31 @@ LrnShape lrn_shape_of(const Array& x, std::int64_t size, float alpha, float beta
   return shape;
 }
 
+// -- match: targets and searches (N, C * cells)
+// -------------------------------------------------------
+
+template <class Array>
+MatchShape match_shape_of(const std::string& op, const Array& targets, const Array& searches,
+                          std::int64_t cells, float scale) {
+  if (targets.ndim() != 2 || shape_of(targets) != shape_of(searches)) {
+    throw std::invalid_argument(
+        op + ": targets and searches (N, C * cells) must be matrices of one shape; got " +
+        shape_text(targets) + " and " + shape_text(searches));
+  }
+  MatchShape shape{targets.shape(0), 0, cells, scale};
+  validate(shape, targets.shape(1), op);
+  shape.channels = targets.shape(1) / cells;
+  return shape;
+}
+
+template <class Array>
+void check_match_gradient(const Array& dy, const Array& targets, const MatchShape& shape) {
+  check_gradient(
+      "match_backward", dy,
+      "targets " + shape_text(targets) + " with " + std::to_string(shape.cells) + " cells",
+      {static_cast<py::ssize_t>(shape.batch), static_cast<py::ssize_t>(shape.cells * shape.cells)});
+}
+
 // -- linear: x (N, in), weight (out, in), both checked to be matrices of contiguous rows
 // ------------
 

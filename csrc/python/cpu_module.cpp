@@ -45,5 +45,6 @@ PYBIND11_MODULE(_cpu, module) {
   goturn::python::bind_linear_backward(module);
   goturn::python::bind_conv2d(module);
   goturn::python::bind_planes(module);
+  goturn::python::bind_match(module);
   goturn::python::bind_elementwise(module);
 }

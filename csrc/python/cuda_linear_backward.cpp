@@ -130,9 +130,9 @@ void adam_update(const py::object& weight_object, const py::object& gradient_obj
                                   {"velocity", velocity},
                                   {"square", square}});
   const DeviceArray rates = device_array_of(rates_object, "adam_update: rates");
-  static_assert(sizeof(AdamRates) == 6 * sizeof(float));
+  static_assert(sizeof(AdamRates) == 8 * sizeof(float));
   check_contiguous(rates);
-  check_shape(rates, {6});
+  check_shape(rates, {8});
   check_apart({&weight, &velocity, &square}, {&gradient, &rates});
   const auto* values = static_cast<const AdamRates*>(rates.data());
   const py::gil_scoped_release release;
@@ -166,9 +166,9 @@ void bind_cuda_linear_backward(py::module_& module) {
   module.def("adam_update", &adam_update, py::arg("weight"), py::arg("gradient"),
              py::arg("velocity"), py::arg("square"), py::arg("rates"), py::kw_only(),
              py::arg("stream"),
-             "v = momentum v + (1 - momentum) gradient; s = squares s + (1 - squares) gradient^2; "
-             "w = w - step v / (root sqrt(s) + epsilon) - shrink w, in place; rates (6,): momentum, "
-             "squares, step, root, shrink, epsilon.");
+             "v = momentum v + fresh gradient; s = squares s + fresh_squares gradient^2; "
+             "w = w - step v / (root sqrt(s) + epsilon) - shrink w, in place; rates (8,): momentum, "
+             "fresh, squares, fresh_squares, step, root, shrink, epsilon.");
 }
 
 }  // namespace goturn::python

@@ -18,6 +18,9 @@ void bind_conv2d(pybind11::module_& module);
 // Max pooling and local response normalisation, and their gradients.
 void bind_planes(pybind11::module_& module);
 
+// The match of two feature maps, and its gradients.
+void bind_match(pybind11::module_& module);
+
 // ReLU, dropout, the losses and the solver's step.
 void bind_elementwise(pybind11::module_& module);
 

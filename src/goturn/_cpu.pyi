@@ -73,6 +73,10 @@ def lrn(x: np.ndarray, *, size: int, alpha: float, beta: float, k: float) -> np.
 def lrn_backward(
     dy: np.ndarray, x: np.ndarray, *, size: int, alpha: float, beta: float, k: float
 ) -> np.ndarray: ...
+def match(targets: np.ndarray, searches: np.ndarray, *, cells: int, scale: float) -> np.ndarray: ...
+def match_backward(
+    dy: np.ndarray, targets: np.ndarray, searches: np.ndarray, *, cells: int, scale: float
+) -> tuple[np.ndarray, np.ndarray]: ...
 def relu(x: np.ndarray) -> np.ndarray: ...
 def relu_backward(dy: np.ndarray, y: np.ndarray) -> np.ndarray: ...
 def dropout_mask(shape: tuple[int, ...], *, ratio: float, key: int) -> np.ndarray: ...
@@ -95,7 +99,9 @@ def adam_update(
     square: np.ndarray,
     *,
     momentum: float,
+    fresh: float,
     squares: float,
+    fresh_squares: float,
     step: float,
     root: float,
     shrink: float,

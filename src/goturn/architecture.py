@@ -1,8 +1,9 @@
 """The network as data: layers, shapes and preprocessing.
 
 This is the only file that knows a layer's size.  An :class:`Architecture` describes the paper's network
-and its relatives alike: OpenCV's model, AlexNet's order of LRN and pool, narrower fc layers.  Everything
-else (running it, storing its weights, importing Caffe's files) reads the description.
+and its relatives alike: OpenCV's model, AlexNet's order of LRN and pool, narrower fc layers, a match of
+the two towers' outputs beside them.  Everything else (running it, storing its weights, importing Caffe's
+files) reads the description.
 
 Sources: the paper, section 3 and Fig. 2; the authors' ``tracker.prototxt``; OpenCV's ``goturn.prototxt``.
 """
@@ -10,6 +11,7 @@ Sources: the paper, section 3 and Fig. 2; the authors' ``tracker.prototxt``; Ope
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from numbers import Real
@@ -26,6 +28,14 @@ MAX_ACTIVATION = 1 << 24
 MAX_KERNEL = 256
 MAX_COLUMNS = 1 << 26
 MAX_PRODUCTS = 1 << 34
+MAX_MATCH = 1 << 16
+
+#: Standard deviation of the convolutions' initial weights (the authors' prototxt, as in CaffeNet).
+CONV_INIT_STD = 0.01
+
+#: Marks a field that was added later: descriptions have it only where it differs from its default, so
+#: that those written before keep their text, which digests are taken over.
+_LATER = {"later": True}
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,7 @@ class Conv:
     pad: int = 0
     groups: int = 1
     init_bias: float = 0.0
+    init_std: float = field(default=CONV_INIT_STD, metadata=_LATER)
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,20 @@ TowerLayer = Conv | MaxPool | LRN
 
 
 @dataclass(frozen=True)
+class Match:
+    """How like each cell of the target's features is to each cell of the search's; no parameters.
+
+    For each pair of cells (x of the target, y of the search), the correlation coefficient of the two
+    over channels, times ``scale``: :meth:`goturn.ops.interface.Ops.match`.  The first fc layer reads
+    these numbers beside the features, so that it need not learn from examples what being alike is.
+    """
+
+    name: str = "match"
+    scale: float = 10.0
+    """Brings correlations, at most 1, to the size of numbers that fc layers like."""
+
+
+@dataclass(frozen=True)
 class Preprocessing:
     """How a frame becomes the network's input, and its output a box.  Part of a weights file."""
 
@@ -116,6 +141,8 @@ class Architecture:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     shared_towers: bool = True
     """One set of tower weights serves both crops; else the search tower has its own."""
+    match: Match | None = None
+    """What the first fc layer reads besides both towers' features, if anything."""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -149,6 +176,59 @@ class Architecture:
         return channels * height * width
 
     @property
+    def cells(self) -> int:
+        """Places in one tower's output: its height times its width."""
+        _, height, width = self.feature_shape
+        return height * width
+
+    @property
+    def fc_inputs(self) -> int:
+        """Columns of the first fc layer: the target's features, the search's, then their match."""
+        return 2 * self.features + (self.cells**2 if self.match else 0)
+
+    @property
+    def part_width(self) -> int:
+        """Numbers that are kept of a target: its half of the first fc layer and, for a match, its
+        features (:meth:`goturn.network.Network.project_target`).
+        """
+        return self.head[0].features + (self.features if self.match else 0)
+
+    def frozen_layers(self, learn: str) -> int:
+        """How many of a tower's layers come before the first that learns.
+
+        Args:
+            learn: "fc" (none of a tower's layers learns), "all", or the name of a convolution, from
+                which on they do.
+
+        Raises:
+            ValueError: there is no such convolution.
+        """
+        if learn in ("fc", "all"):
+            return len(self.tower) if learn == "fc" else 0
+        for index, layer in enumerate(self.tower):
+            if isinstance(layer, Conv) and layer.name == learn:
+                return index
+        raise ValueError(
+            f"learn must be fc, all or one of the convolutions "
+            f"{', '.join(conv.name for conv in self.convs)}; got {learn!r}"
+        )
+
+    def learning_layers(self, learn: str) -> frozenset[str]:
+        """Names of the layers with parameters that learn, those of a second tower included."""
+        convs = [
+            layer.name
+            for layer in self.tower[self.frozen_layers(learn) :]
+            if isinstance(layer, Conv)
+        ]
+        searches = [self.search_name(name) for name in convs]
+        return frozenset((*convs, *searches, *(layer.name for layer in self.head)))
+
+    def shape_after(self, layers: int) -> tuple[int, int, int]:
+        """(C, H, W) of what the first ``layers`` layers of a tower make of a crop."""
+        side = self.preprocessing.input_size
+        return list(self.tower_shapes().values())[layers - 1] if layers else (3, side, side)
+
+    @property
     def convs(self) -> tuple[Conv, ...]:
         return tuple(layer for layer in self.tower if isinstance(layer, Conv))
 
@@ -170,7 +250,8 @@ class Architecture:
         """Shape of every tensor, by name ("conv1/weight"), in the network's order.
 
         Caffe's layouts: conv weight (out, in / groups, k, k), linear weight (out, in), bias (out,).
-        fc6 reads the target's features first, then the search's, each in (C, H, W) order.
+        fc6 reads the target's features first, then the search's, each in (C, H, W) order, then their
+        match, the target's cell before the search's.
         """
         shapes: dict[str, tuple[int, ...]] = {}
         for suffix in ("",) if self.shared_towers else ("", SEARCH_SUFFIX):
@@ -185,7 +266,7 @@ class Architecture:
                 )
                 shapes[f"{conv.name}{suffix}/bias"] = (conv.channels,)
                 channels = conv.channels
-        columns = 2 * self.features
+        columns = self.fc_inputs
         for linear in self.head:
             shapes[f"{linear.name}/weight"] = (linear.features, columns)
             shapes[f"{linear.name}/bias"] = (linear.features,)
@@ -218,14 +299,15 @@ class Architecture:
         of the digest of weights.
         """
         kinds = {Conv: "conv", MaxPool: "max_pool", LRN: "lrn"}
-        return json.dumps(
-            {
-                "tower": [{"kind": kinds[type(layer)], **_entry(layer)} for layer in self.tower],
-                "head": [_entry(layer) for layer in self.head],
-                "preprocessing": asdict(self.preprocessing),
-                "shared_towers": self.shared_towers,
-            }
-        )
+        described: dict[str, Any] = {
+            "tower": [{"kind": kinds[type(layer)], **_entry(layer)} for layer in self.tower],
+            "head": [_entry(layer) for layer in self.head],
+            "preprocessing": asdict(self.preprocessing),
+            "shared_towers": self.shared_towers,
+        }
+        if self.match is not None:  # left out where there is none: it was added later
+            described["match"] = _entry(self.match)
+        return json.dumps(described)
 
     @classmethod
     def from_json(cls, text: str) -> Architecture:
@@ -237,13 +319,12 @@ class Architecture:
         kinds: dict[str, type] = {"conv": Conv, "max_pool": MaxPool, "lrn": LRN}
         try:
             data = json.loads(text)
-            if not isinstance(data, dict) or set(data) != {
-                "tower",
-                "head",
-                "preprocessing",
-                "shared_towers",
-            }:
-                raise ValueError("expected the keys tower, head, preprocessing and shared_towers")
+            required = {"tower", "head", "preprocessing", "shared_towers"}
+            if not isinstance(data, dict) or set(data) - {"match"} != required:
+                raise ValueError(
+                    "expected the keys tower, head, preprocessing, shared_towers and, of networks "
+                    "with a match, match"
+                )
             tower = []
             for entry in data["tower"]:
                 fields = dict(entry)
@@ -258,6 +339,7 @@ class Architecture:
                 head=tuple(Linear(**entry) for entry in data["head"]),
                 preprocessing=Preprocessing(**preprocessing),
                 shared_towers=data["shared_towers"],
+                match=Match(**data["match"]) if "match" in data else None,
             )
         except (TypeError, KeyError, AttributeError, RecursionError, ValueError) as error:
             raise ValueError(f"not a description of a network: {error}") from error
@@ -273,13 +355,14 @@ def _as_float(value: Any) -> Any:
         return value
 
 
-def _entry(layer: TowerLayer | Linear) -> dict[str, Any]:
+def _entry(layer: TowerLayer | Linear | Match) -> dict[str, Any]:
     """A layer's fields, as they stand in the description."""
     return {
         item.name: _as_float(getattr(layer, item.name))
         if item.type == "float"
         else getattr(layer, item.name)
         for item in fields(layer)
+        if not item.metadata.get("later") or getattr(layer, item.name) != item.default
     }
 
 
@@ -294,6 +377,10 @@ def _pooled(size: int, kernel: int, stride: int) -> int:
 def _check(architecture: Architecture) -> None:
     """Raises ValueError where the description is not a network that can be run."""
     layers: Sequence[Any] = (*architecture.tower, *architecture.head)
+    if architecture.match is not None:
+        if not isinstance(architecture.match, Match):
+            raise ValueError("match must be a Match, or None")
+        layers = (*layers, architecture.match)
     if not architecture.tower or not architecture.head or len(layers) > MAX_LAYERS:
         raise ValueError(f"a network has a tower, a head and at most {MAX_LAYERS} layers")
     names = [layer.name for layer in layers]
@@ -338,6 +425,11 @@ def _check(architecture: Architecture) -> None:
         if depth * height * width > MAX_ACTIVATION:
             raise ValueError(f"{name}: an output of {depth}x{height}x{width} is beyond any use")
     _check_work(architecture)
+    if architecture.match is not None and architecture.cells**2 > MAX_MATCH:
+        raise ValueError(
+            f"a match of {architecture.cells} cells with as many exceeds the limit of {MAX_MATCH} "
+            "numbers"
+        )
     if architecture.parameter_count > MAX_PARAMETERS:
         raise ValueError(
             f"{architecture.parameter_count} parameters exceed the limit of {MAX_PARAMETERS}"
@@ -361,7 +453,7 @@ def _check_work(architecture: Architecture) -> None:
 
 
 _INTEGERS = {"channels", "kernel", "stride", "groups", "size", "features", "input_size"}
-_POSITIVE = {"context_factor", "output_scale", "k"}
+_POSITIVE = {"context_factor", "output_scale", "k", "scale"}
 
 
 def _check_value(label: str, key: str, value: object) -> None:
@@ -425,9 +517,43 @@ def fc_head(widths: Sequence[int]) -> tuple[Linear, ...]:
     return (*hidden, Linear(names[-1], 4, relu=False, init_std=0.01, init_bias=0.0))
 
 
-def goturn(widths: Sequence[int] = (4096, 4096, 4096), pool_first: bool = True) -> Architecture:
-    """The paper's network, or one with fc layers of other ``widths``."""
-    return Architecture(tower=caffenet_tower(pool_first), head=fc_head(widths))
+#: The convolution that :func:`goturn` may put behind pool5.
+REDUCING_NAME = "conv6"
+
+
+def goturn(
+    widths: Sequence[int] = (4096, 4096, 4096),
+    pool_first: bool = True,
+    *,
+    reduce: int = 0,
+    match: bool = False,
+) -> Architecture:
+    """The paper's network, or a relative.
+
+    Args:
+        widths: of the hidden fc layers.
+        pool_first: see :func:`caffenet_tower`.
+        reduce: channels of a 1x1 convolution conv6 behind pool5, 0 for none.  fc6 then has so many
+            fewer weights, and needs so many fewer examples.
+        match: whether fc6 also reads the :class:`Match` of the two towers' outputs.
+    """
+    tower, head = caffenet_tower(pool_first), fc_head(widths)
+    matched = Match() if match else None
+    if not reduce:
+        return Architecture(tower=tower, head=head, match=matched)
+    # The values of a pretrained CaffeNet's pool5 are about twenty times as large as fc layers like:
+    # conv6 starts as He et al. would have it (sqrt(2 / inputs)), and divides by that.
+    channels = tower[-2].channels if isinstance(tower[-2], Conv) else 0
+    conv6 = Conv(REDUCING_NAME, reduce, kernel=1, init_std=0.05 * math.sqrt(2 / channels))
+    plain = Architecture(tower=(*tower, conv6), head=head, match=matched)
+    # And the fc layers as well: what they read no longer is as large as the authors' fillers are for.
+    columns, hidden = plain.fc_inputs, []
+    for layer in head[:-1]:
+        hidden.append(replace(layer, init_std=math.sqrt(2 / columns), init_bias=0.0))
+        columns = layer.features
+    # The first answer is the middle of the window, not its corner.
+    last = replace(head[-1], init_bias=plain.preprocessing.output_scale / 2)
+    return replace(plain, head=(*hidden, last))
 
 
 def opencv_goturn(widths: Sequence[int] = (4096, 4096)) -> Architecture:

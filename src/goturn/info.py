@@ -156,6 +156,7 @@ def _weights(path: str | os.PathLike[str]) -> dict[str, Any]:
         "origin": weights.origin,
         "parameters": architecture.parameter_count,
         "fc_widths": {layer.name: layer.features for layer in architecture.head},
+        "match": architecture.match is not None,
         "shared_towers": architecture.shared_towers,
         "pool_lrn_order": architecture.pool_lrn_order,
         "input_size": p.input_size,
@@ -212,7 +213,8 @@ def _weights_lines(weights: Mapping[str, Any] | None) -> dict[str, str]:
         "digest": f"SHA-256 {weights['digest']} (of architecture and tensors, not of the file)",
         "parameters": f"{weights['parameters']:,}",
         "towers": f"{towers}, {_ORDERS[weights['pool_lrn_order']]}",
-        "fc layers": ", ".join(f"{name} {width}" for name, width in weights["fc_widths"].items()),
+        "fc layers": ", ".join(f"{name} {width}" for name, width in weights["fc_widths"].items())
+        + ("; the first reads a match of target and search too" if weights["match"] else ""),
         "input": f"{weights['input_size']}x{weights['input_size']} {weights['colour_order']}, "
         f"mean {', '.join(f'{value:g}' for value in weights['mean'])}, "
         f"of a window {weights['context_factor']:g} times the box",

@@ -6,17 +6,21 @@ The steps are apart so that a tracker can run the target's half before the next 
     part = network.project_target(features)         # its half of fc6, bias included
     features = network.encode_search(crops)         # conv1..pool5 of the current frame's crops
     units = network.regress(part, features)         # fc6..fc8: (n, 4), 0..10 over the search window
+
+Where fc6 also reads a match of the two, a target's part has its features behind its half of fc6, and the
+match is computed with the search's.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
 
-from goturn.architecture import LRN, Architecture, Conv, Linear, MaxPool
+from goturn.architecture import LRN, Architecture, Conv, Linear, MaxPool, TowerLayer
 from goturn.box import UNITS
 from goturn.confidence import DEFAULT, Calibration
 from goturn.ops import Array, Ops, get_ops
@@ -35,10 +39,11 @@ class ForwardPass:
     units: Array
     """The prediction, (n, 4), 0..10 over the search window."""
     towers: dict[str, list[Array]]
-    """For "target" and "search": the tower's input and each layer's output, in order; empty where the
-    towers were frozen."""
+    """For "target" and "search": the input of the first layer that learns (the tower's, where all do) and
+    the output of each layer from there on, in order; empty where the towers were frozen."""
     head: list[Array]
-    """The first fc layer's input (n, 2 x features) and each fc layer's output, in order."""
+    """The first fc layer's input (n, :attr:`Architecture.fc_inputs`) and each fc layer's output, in
+    order."""
     masks: dict[str, Array] = field(default_factory=dict)
     """The dropout mask of each fc layer that had one."""
     owners: np.ndarray | None = None
@@ -103,23 +108,35 @@ class Network:
         return self._encode(crops, "target")
 
     def project_target(self, features: Array) -> Array:
-        """Target features (n, C*H*W) -> their half of the first fc layer, bias included."""
+        """Target features (n, C*H*W) -> what :meth:`regress` takes of them, (n, part_width): their half
+        of the first fc layer, bias included; where there is a match, the features themselves behind it.
+        """
         weight, bias = self._linear_parameters(self._first)
-        return self.ops.linear(features, _columns(weight, 0, self.architecture.features), bias)
+        half = self.ops.linear(features, _columns(weight, 0, self.architecture.features), bias)
+        if self.architecture.match is None:
+            return half
+        return self.ops.concatenate([half, self.ops.contiguous(features)], axis=1)
 
     def encode_search(self, crops: Array) -> Array:
         """Search crops (n, 3, S, S), mean subtracted -> features (n, C*H*W) of the search tower."""
         return self._encode(crops, "search")
 
     def regress(self, target_part: Array, search_features: Array) -> Array:
-        """What the two sides say -> boxes (n, 4): x1, y1, x2, y2, 0..10 over the search window."""
+        """What the two sides say -> boxes (n, 4): x1, y1, x2, y2, 0..10 over the search window.
+
+        Args:
+            target_part: (n, part_width), of :meth:`project_target`.
+            search_features: (n, C*H*W).
+        """
         weight, _ = self._linear_parameters(self._first)
-        x = self.ops.linear(
-            search_features,
-            _columns(weight, self.architecture.features, weight.shape[1]),
-            target_part,
-            relu=self._first.relu,
-        )
+        half, x = target_part, search_features
+        if self.architecture.match is not None:
+            width = self._first.features
+            half = self.ops.contiguous(target_part[:, :width])
+            matched = self._match(self.ops.contiguous(target_part[:, width:]), search_features)
+            x = self.ops.concatenate([search_features, matched], axis=1)
+        rest = _columns(weight, self.architecture.features, weight.shape[1])
+        x = self.ops.linear(x, rest, half, relu=self._first.relu)
         for layer in self._rest:
             x = self.ops.linear(x, *self._linear_parameters(layer), relu=layer.relu)
         return self._scaled(x)
@@ -129,32 +146,45 @@ class Network:
         target = self._compiled("target")
         search = target if self.architecture.shared_towers else self._compiled("search")
         self._towers = {"target": target, "search": search}
+        self._frozen: dict[tuple[str, int], Callable[[Array], Array] | None] = {}
 
-    def _compiled(self, tower: str) -> Callable[[Array], Array] | None:
+    def _compiled(self, tower: str, layers: int | None = None) -> Callable[[Array], Array] | None:
+        """A tower's first ``layers`` layers (all) as the device's one call, where it has that."""
+        first = self.architecture.tower[:layers]
         parameters = {
             f"{layer.name}/{kind}": self.parameters[f"{self._conv_name(layer, tower)}/{kind}"]
-            for layer in self.architecture.convs
+            for layer in first
+            if isinstance(layer, Conv)
             for kind in ("weight", "bias")
         }
         side = self.architecture.preprocessing.input_size
-        return self.ops.tower(self.architecture.tower, side, parameters, self.precision)
+        return self.ops.tower(first, side, parameters, self.precision)
 
     def _encode(self, crops: Array, tower: str) -> Array:
+        return self._through(crops, tower, self.architecture.tower, self._towers[tower])
+
+    def _through(
+        self,
+        crops: Array,
+        tower: str,
+        layers: tuple[TowerLayer, ...],
+        compiled: Callable[[Array], Array] | None,
+    ) -> Array:
         self._check_crops(crops)
-        compiled = self._towers[tower]
         if compiled is not None:
             return compiled(crops)
         features = []
         for start in range(0, len(crops), CHUNK):
             x = crops[start : start + CHUNK]
-            for layer in self.architecture.tower:
+            for layer in layers:
                 x = self._tower_layer(layer, x, tower)
             features.append(x.reshape(len(x), -1))
         return features[0] if len(features) == 1 else self.ops.concatenate(features)
 
     def activations(self, targets: Array, searches: Array) -> dict[str, Array]:
         """Every layer's output, for looking at: "conv1".. of the target tower, "conv1_p".. of the
-        search tower, then the fc layers; after the ReLU where there is one, fc8 as it is.
+        search tower, the match where there is one, then the fc layers; after the ReLU where there is
+        one, fc8 as it is.
         """
         forward = self.forward(targets, searches)
         named = {}
@@ -163,11 +193,36 @@ class Network:
                 self.architecture.tower, forward.towers[tower][1:], strict=True
             ):
                 named[layer.name + suffix] = output
+        if self.architecture.match is not None:
+            matched = forward.head[0][:, 2 * self.architecture.features :]
+            named[self.architecture.match.name] = self.ops.contiguous(matched)
         for linear, output in zip(self.architecture.head, forward.head[1:], strict=True):
             named[linear.name] = output
         return named
 
     # -- training --------------------------------------------------------------------------------
+
+    def encode_frozen(self, crops: Array, tower: str, learn: str) -> Array:
+        """Crops (n, 3, S, S) through the part of a tower that does not learn, as in inference.
+
+        Args:
+            crops: mean subtracted.
+            tower: "target" or "search".
+            learn: "fc", or the first convolution that learns; not "all", nor a tower's first layer.
+
+        Returns:
+            (n, F), of which :meth:`forward` with the same ``learn`` takes any number of rows; for "fc"
+            the tower's features.
+        """
+        count = self.architecture.frozen_layers(learn)
+        if count == 0:
+            raise ValueError(f"no layer of a tower is frozen where {learn} learns")
+        if count == len(self.architecture.tower):
+            return self._encode(crops, tower)
+        key = ("target" if self.architecture.shared_towers else tower, count)
+        if key not in self._frozen:
+            self._frozen[key] = self._compiled(tower, count)
+        return self._through(crops, tower, self.architecture.tower[:count], self._frozen[key])
 
     def forward(
         self,
@@ -176,19 +231,21 @@ class Network:
         *,
         owners: np.ndarray | None = None,
         dropout_key: int | None = None,
-        frozen: bool = False,
+        learn: str = "all",
     ) -> ForwardPass:
         """All of it at once, keeping what :meth:`backward` needs.
 
         Args:
-            targets: (m, 3, S, S), mean subtracted; or (m, C*H*W), features already: their tower is then
-                not run, nor trained.
+            targets: (m, 3, S, S), mean subtracted; or features already: (m, C*H*W), whose tower is then
+                not run, nor trained, or with a convolution for ``learn`` what :meth:`encode_frozen`
+                gives, (m, F).
             searches: (n, ...), as ``targets``.
             owners: (n,) whole numbers, which target each search window belongs to; None where they
                 come in pairs, m = n.  A target goes through its tower once in any case.
             dropout_key: chooses the dropout masks (one key an iteration); None for no dropout.
-            frozen: the convolutions will not be trained: they run as in inference, and their outputs,
-                most of the memory, are not kept; ``backward`` then takes ``towers=False`` alone.
+            learn: what will be trained: "all", "fc", or a convolution and everything behind it.  Layers
+                before it run as in inference, and their outputs, most of the memory, are not kept;
+                ``backward`` stops there, and after "fc" takes ``towers=False`` alone.
 
         Raises:
             ValueError: dropout, which is for training, with fc weights in another precision than fp32.
@@ -197,22 +254,15 @@ class Network:
             self._check_trainable()
         towers: dict[str, list[Array]] = {}
         features = []
-        for tower, crops in (("target", targets), ("search", searches)):
-            if crops.ndim == 2:
-                self._check_features(crops)
-                features.append(crops)
-                continue
-            if frozen:
-                features.append(self._encode(crops, tower))
-                continue
-            self._check_crops(crops)
-            outputs = [crops]
-            for layer in self.architecture.tower:
-                outputs.append(self._tower_layer(layer, outputs[-1], tower))
-            towers[tower] = outputs
+        for tower, given in (("target", targets), ("search", searches)):
+            outputs = self._tower_outputs(given, tower, learn)
+            if len(outputs) > 1:
+                towers[tower] = outputs
             features.append(outputs[-1].reshape(len(outputs[-1]), -1))
         if owners is not None:
             features[0] = self.ops.take_rows(features[0], owners)
+        if self.architecture.match is not None:
+            features.append(self._match(features[0], features[1]))
         x = self.ops.concatenate(features, axis=1)
         head, masks = [x], {}
         for index, linear in enumerate(self.architecture.head):
@@ -225,6 +275,28 @@ class Network:
                 masks[linear.name] = mask
             head.append(x)
         return ForwardPass(self._scaled(x), towers, head, masks, owners)
+
+    def _tower_outputs(self, given: Array, tower: str, learn: str) -> list[Array]:
+        """The input of the first layer that learns, and the outputs from there on; what was given, or
+        came of it, alone where none does.
+        """
+        layers = self.architecture.tower
+        first = self.architecture.frozen_layers(learn)
+        if given.ndim == 2:
+            first = first or len(layers)  # what is given in place of crops are a tower's features
+            x = given
+            self._check_features(x, first)
+        elif first:
+            x = self.encode_frozen(given, tower, learn)
+        else:
+            self._check_crops(given)
+            x = given
+        if first < len(layers):
+            x = x.reshape(len(x), *self.architecture.shape_after(first))
+        outputs = [x]
+        for layer in layers[first:]:
+            outputs.append(self._tower_layer(layer, outputs[-1], tower))
+        return outputs
 
     def backward(
         self,
@@ -239,7 +311,8 @@ class Network:
         Args:
             forward: what :meth:`forward` gave.
             d_units: gradient of the loss with respect to ``forward.units``, (n, 4).
-            towers: False leaves the convolutions out (frozen, as in the paper's training).
+            towers: False leaves the convolutions out (frozen, as in the paper's training); else those
+                that ``forward`` was told to learn have gradients.
             update: ``update(name, dy, x)`` is called for each fc weight once nothing needs it any
                 more, with what :meth:`Ops.linear_sgd_update` takes; its gradient is then not formed.
 
@@ -250,7 +323,7 @@ class Network:
         if towers and not forward.towers:
             raise ValueError(
                 "the forward pass kept nothing of its frozen towers; pass towers=False, or run "
-                "forward with frozen=False"
+                "forward with learn='all'"
             )
         gradients: dict[str, Array] = {}
         dy = self._scaled(d_units)
@@ -272,22 +345,42 @@ class Network:
             gradients[f"{linear.name}/bias"] = d_bias
             dy = dx
         if towers:
-            half = self.architecture.features
+            d_targets, d_searches = self._features_backward(dy, forward.head[0])
             if "target" in forward.towers:  # else its features were given
-                outputs, d_targets = forward.towers["target"], dy[:, :half]
+                outputs = forward.towers["target"]
                 if forward.owners is not None:
                     d_targets = self.ops.sum_rows(d_targets, forward.owners, len(outputs[0]))
                 self._tower_backward(outputs, d_targets, "target", gradients)
             if "search" in forward.towers:
-                self._tower_backward(forward.towers["search"], dy[:, half:], "search", gradients)
+                self._tower_backward(forward.towers["search"], d_searches, "search", gradients)
         return gradients
+
+    def _features_backward(self, dy: Array, x: Array) -> tuple[Array, Array]:
+        """Gradients of the target's and the search's features, for each example, from that of the first
+        fc layer's input ``x``.
+        """
+        contiguous, half = self.ops.contiguous, self.architecture.features
+        match = self.architecture.match
+        if match is None:
+            return dy[:, :half], dy[:, half:]
+        matched = self.ops.match_backward(
+            contiguous(dy[:, 2 * half :]),
+            contiguous(x[:, :half]),
+            contiguous(x[:, half : 2 * half]),
+            cells=self.architecture.cells,
+            scale=match.scale,
+        )
+        for gradient, direct in zip(matched, (dy[:, :half], dy[:, half : 2 * half]), strict=True):
+            self.ops.add_to(gradient, contiguous(direct))
+        return matched
 
     def _tower_backward(
         self, outputs: list[Array], d_features: Array, tower: str, gradients: dict[str, Array]
     ) -> None:
         dy = self.ops.contiguous(d_features).reshape(outputs[-1].shape)
-        for index in reversed(range(len(self.architecture.tower))):
-            layer, x, y = self.architecture.tower[index], outputs[index], outputs[index + 1]
+        layers = self.architecture.tower[-(len(outputs) - 1) :]
+        for index in reversed(range(len(layers))):
+            layer, x, y = layers[index], outputs[index], outputs[index + 1]
             if isinstance(layer, MaxPool):
                 dy = self.ops.max_pool_backward(dy, x, kernel=layer.kernel, stride=layer.stride)
             elif isinstance(layer, LRN):
@@ -330,6 +423,11 @@ class Network:
             relu=True,
         )
 
+    def _match(self, targets: Array, searches: Array) -> Array:
+        match = self.architecture.match
+        assert match is not None
+        return self.ops.match(targets, searches, cells=self.architecture.cells, scale=match.scale)
+
     def _conv_name(self, layer: Conv, tower: str) -> str:
         return self.architecture.search_name(layer.name) if tower == "search" else layer.name
 
@@ -353,8 +451,8 @@ class Network:
                 f"crops must be (n, 3, {side}, {side}) with n of at least 1; got {crops.shape}"
             )
 
-    def _check_features(self, features: Array) -> None:
-        count = self.architecture.features
+    def _check_features(self, features: Array, layers: int) -> None:
+        count = math.prod(self.architecture.shape_after(layers))
         if features.shape[1] != count or len(features) == 0:
             raise ValueError(
                 f"features must be (n, {count}) with n of at least 1; got {features.shape}"

@@ -139,7 +139,8 @@ class PlainPipeline:
 
     def _copied(self, rows: list[Array | None]) -> np.ndarray:
         parts: np.ndarray = self._network.ops.to_numpy(self._rows(rows))
-        copied: np.ndarray = parts.copy()  # on some devices it is the network's own memory
+        width = self._network.architecture.head[0].features  # behind it are a match's features
+        copied: np.ndarray = parts[:, :width].copy()  # it may be the network's own memory
         return copied
 
     def _rows(self, rows: Sequence[Array | None]) -> Array:

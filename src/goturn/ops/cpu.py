@@ -135,6 +135,22 @@ class CpuOps(HostArrays):
     ) -> np.ndarray:
         return _cpu.lrn_backward(dy, x, size=size, alpha=alpha, beta=beta, k=k)
 
+    def match(
+        self, targets: np.ndarray, searches: np.ndarray, *, cells: int, scale: float
+    ) -> np.ndarray:
+        return _cpu.match(targets, searches, cells=cells, scale=scale)
+
+    def match_backward(
+        self,
+        dy: np.ndarray,
+        targets: np.ndarray,
+        searches: np.ndarray,
+        *,
+        cells: int,
+        scale: float,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return _cpu.match_backward(dy, targets, searches, cells=cells, scale=scale)
+
     def linear(
         self,
         x: np.ndarray,

@@ -81,14 +81,16 @@ class CudaOps(CudaArrays):
         parameters: Mapping[str, Any],
         precision: str,
         start: float = 0.0,
-    ) -> CudaPipeline:
+    ) -> CudaPipeline | None:
+        if architecture.match is not None:
+            return None
         towers, head = arithmetic(precision, self.products)
         return CudaPipeline(self._gpu, architecture, parameters, towers, head, start=start)
 
     def training_step(
         self, architecture: Architecture, parameters: Mapping[str, Any], *, loss: str, towers: bool
     ) -> CudaTrainingStep | None:
-        if not training_dropout_is_gated(architecture.head):
+        if not training_dropout_is_gated(architecture.head) or architecture.match is not None:
             return None
         how, products = arithmetic("fp32", self.products)
         return CudaTrainingStep(

@@ -61,7 +61,9 @@ def adam_rates(
     """The numbers of one step of :meth:`Ops.adam_update`, in the kernels' order and words."""
     return {
         "momentum": momentum,
+        "fresh": 1 - momentum,
         "squares": squares,
+        "fresh_squares": 1 - squares,
         "step": rate / (1 - momentum**iteration),
         "root": (1 - squares**iteration) ** -0.5,
         "shrink": rate * decay,
@@ -233,6 +235,28 @@ class Ops(Protocol):
         self, dy: Array, x: Array, *, size: int, alpha: float, beta: float, k: float = 1.0
     ) -> Array:
         """dx of lrn."""
+
+    def match(self, targets: Array, searches: Array, *, cells: int, scale: float) -> Array:
+        """How like each cell of one feature map is to each cell of another: correlations, times scale.
+
+        The numbers of all channels at a cell, less their mean and divided by the root of their sum of
+        squares (plus 1e-6, so that a cell at which all channels are equal matches nothing), are a
+        column; the match of two cells is scale times the sum of products of their columns.
+
+        Args:
+            targets: (N, C * cells), channel after channel.
+            searches: (N, C * cells).
+            cells: places of a feature map, its height times its width.
+            scale: finite.
+
+        Returns:
+            (N, cells * cells): that of target cell x and search cell y at x * cells + y.
+        """
+
+    def match_backward(
+        self, dy: Array, targets: Array, searches: Array, *, cells: int, scale: float
+    ) -> tuple[Array, Array]:
+        """Gradients (d_targets, d_searches) of match."""
 
     def compress(self, weight: Array, precision: str) -> CompressedWeight:
         """A weight matrix of linear in fewer bits, a copy.

@@ -15,7 +15,7 @@ import numpy as np
 
 from goturn.architecture import Architecture, TowerLayer
 from goturn.box import SearchWindow
-from goturn.ops import compressed, reference_conv, resample
+from goturn.ops import compressed, reference_conv, reference_match, resample
 from goturn.ops.host_arrays import HostArrays
 from goturn.ops.interface import CompressedWeight, adam_rates
 
@@ -114,6 +114,24 @@ class ReferenceOps(HostArrays):
             direct * x / scale, size
         )
         return dx
+
+    def match(
+        self, targets: np.ndarray, searches: np.ndarray, *, cells: int, scale: float
+    ) -> np.ndarray:
+        _check_dtype("match", targets=targets, searches=searches)
+        return reference_match.match(targets, searches, cells=cells, scale=scale)
+
+    def match_backward(
+        self,
+        dy: np.ndarray,
+        targets: np.ndarray,
+        searches: np.ndarray,
+        *,
+        cells: int,
+        scale: float,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        _check_dtype("match_backward", dy=dy, targets=targets, searches=searches)
+        return reference_match.match_backward(dy, targets, searches, cells=cells, scale=scale)
 
     def pipeline(
         self,
@@ -257,9 +275,9 @@ class ReferenceOps(HostArrays):
         for start in range(0, w.size, SGD_CHUNK):
             chunk = slice(start, start + SGD_CHUNK)
             v[chunk] *= k["momentum"]
-            v[chunk] += (1 - k["momentum"]) * g[chunk]
+            v[chunk] += k["fresh"] * g[chunk]
             s[chunk] *= k["squares"]
-            s[chunk] += (1 - k["squares"]) * g[chunk] ** 2
+            s[chunk] += k["fresh_squares"] * g[chunk] ** 2
             step = k["step"] * v[chunk] / (k["root"] * np.sqrt(s[chunk]) + k["epsilon"])
             w[chunk] -= step + k["shrink"] * w[chunk]
 

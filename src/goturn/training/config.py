@@ -37,13 +37,16 @@ SCHEDULES = ("step", "cosine")
 #: large.
 SOLVERS = ("sgd", "adam")
 
-#: Which layers learn.
+#: Which layers learn, besides a convolution and those behind it.
 LEARNERS = ("fc", "all")
 
 
-def _setting(default: Any, text: str, *, free: bool = False) -> Any:
-    """A field with what it means; ``free`` where the weights that come out do not depend on it."""
-    return field(default=default, metadata={"help": text, "free": free})
+def _setting(default: Any, text: str, *, free: bool = False, later: bool = False) -> Any:
+    """A field with what it means; ``free`` where the weights that come out do not depend on it.
+
+    ``later`` where runs were begun before there was such a setting: their digest must stay.
+    """
+    return field(default=default, metadata={"help": text, "free": free, "later": later})
 
 
 @dataclass(frozen=True)
@@ -91,12 +94,21 @@ class TrainConfig:
     start_fc: bool = _setting(False, "take the fc layers from there too: train on")
     widths: tuple[int, ...] = _setting((4096, 4096, 4096), "hidden fc layers; one to three")
     pool_first: bool = _setting(True, "CaffeNet's order, pool before LRN; false is AlexNet's")
+    reduce: int = _setting(
+        0, "channels of a 1x1 convolution behind the last pool, 0 for none", later=True
+    )
+    match: bool = _setting(
+        False, "let the first fc layer read how like cells of target and search are", later=True
+    )
     dropout: float = _setting(0.5, "part of a hidden fc layer's values dropped")
     previous_frame: bool = _setting(True, "let the network see the previous frame")
 
     # -- solver (facts 3.3)
     loss: str = _setting("l1", "l1 or l2, summed over the batch")
-    learn: str = _setting("fc", f"layers that learn: {', '.join(LEARNERS)} (convolutions too)")
+    learn: str = _setting(
+        "fc",
+        "layers that learn: fc, all (convolutions too), or the name of a convolution, from which on",
+    )
     solver: str = _setting("sgd", f"how weights are updated: {', '.join(SOLVERS)}")
     rate: float = _setting(1e-5, "learning rate of fc weights; of biases twice as much")
     conv_rate: float = _setting(1e-7, "learning rate of convolutions, where they learn")
@@ -116,7 +128,7 @@ class TrainConfig:
     # -- the run
     cache_features: int = _setting(
         0,
-        "compute features of so many examples once, and train the fc layers on them; 0 for fresh ones",
+        "compute features of so many examples once, and train what learns on them; 0 for fresh ones",
     )
     features_folder: str = _setting(
         "", "where they are kept, for runs to share; the run's own folder if empty", free=True
@@ -171,8 +183,12 @@ class TrainConfig:
 
     def digest(self) -> str:
         """SHA-256 of the settings that decide which weights come out."""
+        settings = asdict(self)
         bound = {
-            each.name: asdict(self)[each.name] for each in fields(self) if not each.metadata["free"]
+            each.name: settings[each.name]
+            for each in fields(self)
+            if not each.metadata["free"]
+            and not (each.metadata["later"] and settings[each.name] == each.default)
         }
         return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
 
@@ -203,7 +219,6 @@ def _check(config: TrainConfig) -> None:
     for name, choices in (
         ("sources", SOURCES),
         ("motion", MODELS),
-        ("learn", LEARNERS),
         ("loss", ("l1", "l2")),
         ("solver", SOLVERS),
         ("schedule", SCHEDULES),
@@ -216,7 +231,7 @@ def _check(config: TrainConfig) -> None:
         **dict.fromkeys(("batch", "step_size", "log_every", "validate_every"), 1),
         **dict.fromkeys(("checkpoint_every", "keep", "workers"), 1),
         **dict.fromkeys(
-            ("max_videos", "drawn", "seed", "iterations", "cache_features", "memory"), 0
+            ("max_videos", "drawn", "seed", "iterations", "cache_features", "memory", "reduce"), 0
         ),
     }
     for name, low in least.items():
@@ -245,6 +260,15 @@ def _check(config: TrainConfig) -> None:
         raise ValueError("start_fc takes fc layers from the file that start names; name one")
     if not 1 <= len(config.widths) <= 3 or min(config.widths) < 1:
         raise ValueError(f"widths must be one to three numbers from 1 on; got {config.widths}")
+    if not config.learn.isidentifier():
+        raise ValueError(
+            f"learn must be {', '.join(LEARNERS)} or the name of a convolution; got {config.learn!r}"
+        )
+    if not config.previous_frame and config.learn not in LEARNERS:
+        raise ValueError(
+            f"without the previous frame (previous_frame), learn must be {' or '.join(LEARNERS)}; got "
+            f"{config.learn!r}"
+        )
     if config.cache_features and config.learn == "all":
         raise ValueError(
             "cache_features is for convolutions that do not learn: their features would change; "

@@ -26,10 +26,16 @@ def has_diverged(loss: float, examples: int, kind: str) -> bool:
     return not math.isfinite(loss) or loss > most * 4 * examples
 
 
-def diagnose(network: Network, batch: Batch) -> str:
-    """A clause that names the first layer that is not finite, or else the largest."""
+def diagnose(network: Network, batch: Batch, learn: str = "all") -> str:
+    """A clause that names the first layer that is not finite, or else the largest.
+
+    Args:
+        network: that trains.
+        batch: of the iteration.
+        learn: what of the network does, where features in place of crops are what comes before that.
+    """
     largest, where = 0.0, "nowhere"
-    for name, array in _numbers(network, batch):
+    for name, array in _numbers(network, batch, learn):
         most = float(np.abs(network.ops.to_numpy(array)).max())
         if not math.isfinite(most):
             return f"the first numbers that are not finite are in {name}"
@@ -38,16 +44,18 @@ def diagnose(network: Network, batch: Batch) -> str:
     return f"the largest numbers, {largest:.1e}, are in {where}"
 
 
-def _numbers(network: Network, batch: Batch) -> Iterator[tuple[str, Any]]:
+def _numbers(network: Network, batch: Batch, learn: str) -> Iterator[tuple[str, Any]]:
     """Input, parameters, and every layer's output, in order."""
     for name, given in (("targets", batch.targets), ("searches", batch.searches)):
         yield f"the batch's {name}", given
     for name, parameter in network.parameters.items():
         yield name, parameter
     with np.errstate(all="ignore"):
-        forward = network.forward(batch.targets, batch.searches, owners=batch.owners)
+        how = learn if learn != "fc" else "all"  # all of a tower's outputs, where there are crops
+        forward = network.forward(batch.targets, batch.searches, owners=batch.owners, learn=how)
     for tower, outputs in forward.towers.items():
-        for layer, output in zip(network.architecture.tower, outputs[1:], strict=True):
+        layers = network.architecture.tower[-(len(outputs) - 1) :]
+        for layer, output in zip(layers, outputs[1:], strict=True):
             yield f"the output of {layer.name} ({tower})", output
     for linear, output in zip(network.architecture.head, forward.head[1:], strict=True):
         yield f"the output of {linear.name}", output

@@ -1,14 +1,16 @@
-"""Features of frozen towers, computed once and kept, so that an iteration costs its fc layers only.
+"""Features of frozen towers, computed once and kept, so that an iteration costs what learns only.
 
 Towers are most of the work where their weights do not learn: an example's features are the same each
 time it is used.  The first N examples of the seed (:mod:`goturn.training.examples`) go through the towers
 once; training then goes through them in a new order each time.  What is lost is variety: an endless
 sequence of examples becomes N.
 
-Features are stored as half precision numbers, 18 KiB a crop, in files that are mapped into memory.
-Computing them can be interrupted and goes on where it was.  Examples are a sequence without end, of
-which a cache has the first part: runs that want different numbers of them share one folder, and one may
-train on what is there while another process computes more.
+Where the last layers of a tower learn, features are what the layers before them give.
+
+Features are stored as half precision numbers, 18 KiB a crop for pool5, in files that are mapped into
+memory.  Computing them can be interrupted and goes on where it was.  Examples are a sequence without end,
+of which a cache has the first part: runs that want different numbers of them share one folder, and one
+may train on what is there while another process computes more.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from goturn.architecture import Conv, TowerLayer
 from goturn.network import Network
 from goturn.training.examples import Examples, Plan, crop, crop_ahead
 from goturn.training.loading import Batches
@@ -42,17 +45,28 @@ _FILES = ("targets.f16", "searches.f16", "labels.f32")
 ITEMS_AT_ONCE = 4
 
 
-def towers_digest(weights: Weights) -> str:
-    """SHA-256 of all that turns crops into features: layers, preprocessing, convolutions' weights."""
+def towers_digest(weights: Weights, learn: str = "fc") -> str:
+    """SHA-256 of all that turns crops into features: layers, preprocessing, convolutions' weights.
+
+    Of a tower's layers only those count that come before the first that learns, so that networks which
+    differ behind it share their features.
+    """
     architecture = weights.architecture
-    head = {layer.name for layer in architecture.head}
-    described = [asdict(architecture.preprocessing), [asdict(each) for each in architecture.tower]]
+    frozen = architecture.tower[: architecture.frozen_layers(learn)]
+    convs = {layer.name for layer in frozen if isinstance(layer, Conv)}
+    convs |= {architecture.search_name(name) for name in convs}
+    described = [asdict(architecture.preprocessing), [_described(each) for each in frozen]]
     digests = [
         (name, tensor_digest(value))
         for name, value in weights.parameters.items()
-        if name.rpartition("/")[0] not in head
+        if name.rpartition("/")[0] in convs
     ]
     return hashlib.sha256(json.dumps([described, digests]).encode()).hexdigest()
+
+
+def _described(layer: TowerLayer) -> dict[str, Any]:
+    """A layer's fields but for one, added later, that features do not depend on."""
+    return {name: value for name, value in asdict(layer).items() if name != "init_std"}
 
 
 def _dtype(name: str) -> np.dtype:
@@ -125,6 +139,7 @@ class FeatureCache:
         self,
         examples: Examples,
         network: Network,
+        learn: str = "fc",
         *,
         progress: Callable[[int], object] = lambda examples: None,
         stop: Callable[[], bool] = lambda: False,
@@ -134,6 +149,7 @@ class FeatureCache:
         Args:
             examples: their source; plans are drawn here, a few items at a time.
             network: its towers.
+            learn: what of it will be trained on them; features are what comes before that.
             progress: told how many more examples are done, now and then.
             stop: asked now and then; true ends this early.
 
@@ -146,12 +162,13 @@ class FeatureCache:
             self.done = self._read_done()  # as far as others have come since
             if self.complete:
                 return
-            self._fill(examples, network, progress, stop)
+            self._fill(examples, network, learn, progress, stop)
 
     def _fill(
         self,
         examples: Examples,
         network: Network,
+        learn: str,
         progress: Callable[[int], object],
         stop: Callable[[], bool],
     ) -> None:
@@ -172,9 +189,11 @@ class FeatureCache:
                 first, made = self.done, batches.next()
                 batch = crop(made, ops, preprocessing) if isinstance(made, Plan) else made
                 last = first + len(batch.targets)
-                self._put(self._targets, first, network.encode_target(batch.targets), network)
+                targets = network.encode_frozen(batch.targets, "target", learn)
+                self._put(self._targets, first, targets, network)
                 at = first * self._per_item
-                self._put(self._searches, at, network.encode_search(batch.searches), network)
+                searches = network.encode_frozen(batch.searches, "search", learn)
+                self._put(self._searches, at, searches, network)
                 self._labels[at : at + len(batch.labels)] = batch.labels
                 self.done = last
                 progress(len(batch.labels))

@@ -24,11 +24,12 @@ def rates_at(config: TrainConfig, architecture: Architecture, iteration: int) ->
     """
     factor = rate_factor(config, iteration)
     head = {layer.name for layer in architecture.head}
+    learning = architecture.learning_layers(config.learn)
     rates = {}
     for name in architecture.parameter_shapes():
         layer, _, kind = name.rpartition("/")
         rate = factor * (config.rate if layer in head else config.conv_rate)
-        if layer not in head and config.learn == "fc":
+        if layer not in learning:
             continue
         decay = config.decay if kind == "weight" else 0.0
         if kind != "weight":

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from goturn.architecture import goturn
+from goturn.architecture import REDUCING_NAME, Architecture, Conv, goturn
 from goturn.data import open_dataset
 from goturn.data.loader import Progress, silent
 from goturn.data.model import DataError, Dataset, Photograph, Video, check_problems
@@ -143,23 +143,28 @@ def start_weights(config: TrainConfig) -> Weights:
 
     fc layers are drawn from the authors' fillers, unless ``config.start_fc`` takes the file's.
 
+    A convolution behind the last pool, which a pretrained AlexNet lacks, is drawn as well.
+
     Raises:
-        ValueError, OSError: the file cannot be read, or does not hold what is asked of it.
+        ValueError, OSError: the file cannot be read, or does not hold what is asked of it; or there is
+            no convolution of the name that ``config.learn`` gives.
     """
     if config.start_fc:
         weights = load(config.start)
-        widths = tuple(layer.features for layer in weights.architecture.head[:-1])
-        if widths != config.widths:
-            raise ValueError(
-                f"{config.start} has fc layers of {_times(widths)}, but widths says "
-                f"{_times(config.widths)}; give its own, or leave start_fc out"
-            )
         given = weights.architecture
+        _check_given(config, given)
     else:
-        given = goturn(config.widths, pool_first=config.pool_first)
+        given = goturn(
+            config.widths,
+            pool_first=config.pool_first,
+            reduce=config.reduce,
+            match=config.match,
+        )
         weights = random_weights(given, config.seed)
         if config.start:
-            weights = with_conv_layers(weights, read_conv_layers(config.start))
+            conv = read_conv_layers(config.start)
+            weights = with_conv_layers(weights, conv, keep=(REDUCING_NAME,))
+    _check_learn(config, given)
     head = tuple(
         replace(layer, dropout=config.dropout if layer.relu else 0.0) for layer in given.head
     )
@@ -170,7 +175,47 @@ def start_weights(config: TrainConfig) -> Weights:
         name = f"{head[0].name}/weight"
         parameters[name] = parameters[name].copy()
         parameters[name][:, : given.features] = 0
+        parameters[name][:, 2 * given.features :] = 0  # of a match, which is zero as well
     return replace(weights, architecture=replace(given, head=head), parameters=parameters)
+
+
+def _check_given(config: TrainConfig, given: Architecture) -> None:
+    """That the settings of the network are those of the file that all of it comes from.
+
+    Raises:
+        ValueError: they are not.
+    """
+    widths = tuple(layer.features for layer in given.head[:-1])
+    if widths != config.widths:
+        raise ValueError(
+            f"{config.start} has fc layers of {_times(widths)}, but widths says "
+            f"{_times(config.widths)}; give its own, or leave start_fc out"
+        )
+    last = given.tower[-1]
+    reduce = last.channels if isinstance(last, Conv) and last.name == REDUCING_NAME else 0
+    for name, own in (("reduce", reduce), ("match", given.match is not None)):
+        if getattr(config, name) != own:
+            raise ValueError(
+                f"{config.start} has a network of {name} {_shown(own)}, but the setting says "
+                f"{_shown(getattr(config, name))}; give its own, or leave start_fc out"
+            )
+
+
+def _check_learn(config: TrainConfig, given: Architecture) -> None:
+    """That what ``learn`` names is there, and leaves something to keep features of.
+
+    Raises:
+        ValueError: it is not, or does not.
+    """
+    if given.frozen_layers(config.learn) == 0 and config.cache_features:
+        raise ValueError(
+            f"cache_features is for convolutions that do not learn, and from {config.learn} on all do; "
+            "leave it out, or set learn to fc"
+        )
+
+
+def _shown(value: bool | int) -> str:
+    return str(value).lower()
 
 
 def _times(widths: Sequence[int]) -> str:

@@ -45,8 +45,8 @@ class Batch:
     Several examples share a target: the authors draw eleven search windows for each pair of frames.
     A target's crop goes through its tower once, whatever their number.
 
-    In place of crops there may be features, (m, C*H*W) or (n, C*H*W), that towers made of them before:
-    see ``features`` of :func:`training_step`.
+    In place of crops there may be features, (m, F) or (n, F), that the frozen part of the towers made of
+    them before (:meth:`goturn.network.Network.encode_frozen`): see ``features`` of :func:`training_step`.
     """
 
     targets: Array
@@ -94,15 +94,15 @@ class PlainStep:
     Args:
         network: with fp32 weights; its parameters are changed.
         loss: "l1" (the paper's) or "l2".
-        towers: whether the convolutions learn too.
+        learn: which layers do: "fc", "all", or a convolution and everything behind it.
 
     Raises:
-        ValueError: a loss that there is not, or a network that cannot be trained.
+        ValueError: a loss that there is not, or a network that cannot be trained, or not so.
     """
 
-    def __init__(self, network: Network, *, loss: str = "l1", towers: bool = False) -> None:
-        check_step(network, loss)
-        self._network, self._towers = network, towers
+    def __init__(self, network: Network, *, loss: str = "l1", learn: str = "fc") -> None:
+        check_step(network, loss, learn)
+        self._network, self._learn = network, learn
         self._loss = getattr(network.ops, f"{loss}_loss")
         self._velocities: dict[str, Array] = {}
         self._squares: dict[str, Array] = {}
@@ -115,7 +115,7 @@ class PlainStep:
             batch.searches,
             owners=batch.owners,
             dropout_key=dropout_key,
-            frozen=not self._towers,
+            learn=self._learn,
         )
         labels = ops.from_numpy(np.asarray(batch.labels, network.dtype))
         loss, d_units = self._loss(forward.units, labels)
@@ -133,7 +133,10 @@ class PlainStep:
 
         needs_gradients = any(each.squares for each in rates.values())  # Adam squares them
         gradients = network.backward(
-            forward, d_units, towers=self._towers, update=None if needs_gradients else update
+            forward,
+            d_units,
+            towers=self._learn != "fc",
+            update=None if needs_gradients else update,
         )
         for name, gradient in gradients.items():
             if name in rates and name not in updated:
@@ -186,28 +189,28 @@ def training_step(
     network: Network,
     *,
     loss: str = "l1",
-    towers: bool = False,
+    learn: str = "fc",
     features: bool = False,
     adam: bool = False,
 ) -> TrainingStep:
     """The device's own step for ``network`` where it has one, else the plain one.
 
     With ``features`` batches may hold features in place of crops, and with ``adam`` rates may be Adam's:
-    devices' own steps take neither.
+    devices' own steps take neither, nor do they train a part of the towers.
     Make a new one after other weights were put into the network: a step may keep what it made of
     convolutions that do not learn.
     """
-    check_step(network, loss)
+    check_step(network, loss, learn)
     own: TrainingStep | None = None
-    if not (features or adam):
+    if not (features or adam) and learn in ("fc", "all"):
         own = network.ops.training_step(
-            network.architecture, network.parameters, loss=loss, towers=towers
+            network.architecture, network.parameters, loss=loss, towers=learn == "all"
         )
-    return PlainStep(network, loss=loss, towers=towers) if own is None else own
+    return PlainStep(network, loss=loss, learn=learn) if own is None else own
 
 
-def check_step(network: Network, loss: str) -> None:
-    """That ``network`` can be trained with ``loss``."""
+def check_step(network: Network, loss: str, learn: str) -> None:
+    """That ``network`` can be trained with ``loss``, and its layers as ``learn`` says."""
     if loss not in LOSSES:
         raise ValueError(f"loss must be one of {', '.join(LOSSES)}; got {loss!r}")
     if network.precision != "fp32":
@@ -215,6 +218,7 @@ def check_step(network: Network, loss: str) -> None:
             f"a network with {network.precision} weights cannot be trained; train one with "
             "precision='fp32' and convert its weights afterwards"
         )
+    network.architecture.frozen_layers(learn)  # which refuses what is no layer
 
 
 def check_batch(batch: Batch, *, features: bool = True) -> None:

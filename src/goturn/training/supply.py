@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -92,7 +93,8 @@ class Supply:
 
         Args:
             folder: where they are kept.
-            towers: :func:`goturn.training.features.towers_digest` of the network's weights.
+            towers: :func:`goturn.training.features.towers_digest` of the network's weights and of what
+                learns.
 
         Raises:
             Stopped: on request, with what is done kept.
@@ -108,11 +110,12 @@ class Supply:
             "variety": asdict(augmentation_of(config)),
             "towers": towers,
         }  # fmt: skip
+        architecture = self._network.architecture
         cache = FeatureCache(
             folder,
             count=config.cache_features,
             per_item=self._examples.per_item,
-            features=self._network.architecture.features,
+            features=math.prod(architecture.shape_after(architecture.frozen_layers(config.learn))),
             key=key,
         )
         if not cache.complete:
@@ -127,7 +130,13 @@ class Supply:
                 disable=not self._bars,
                 dynamic_ncols=True,
             ) as bar:
-                cache.fill(self._examples, self._network, progress=bar.update, stop=self._stop)
+                cache.fill(
+                    self._examples,
+                    self._network,
+                    config.learn,
+                    progress=bar.update,
+                    stop=self._stop,
+                )
             self.check_images()
             if not cache.complete:
                 raise Stopped

@@ -143,7 +143,7 @@ class _Trainer:
             tell(
                 "note: no validation videos, so there will be no best.h5; final.h5 has the last weights"
             )
-        if not config.start and config.learn == "fc":
+        if not config.start and config.learn != "all":
             tell(
                 "warning: convolutions are random and will not learn; name an AlexNet's with --start"
             )
@@ -153,7 +153,7 @@ class _Trainer:
         self._step = training_step(
             self._network,
             loss=config.loss,
-            towers=config.learn == "all",
+            learn=config.learn,
             features=bool(config.cache_features) or not config.previous_frame,
             adam=config.solver == "adam",
         )
@@ -201,7 +201,8 @@ class _Trainer:
         try:
             if self._config.cache_features:
                 folder = Path(self._config.features_folder or self._run.features)
-                self._supply.keep_features(folder, towers_digest(self._weights))
+                towers = towers_digest(self._weights, self._config.learn)
+                self._supply.keep_features(folder, towers)
             self._iterate()
             complete = True
         except Stopped:
@@ -289,7 +290,7 @@ class _Trainer:
         if has_diverged(loss, len(batch.labels), config.loss):
             raise DivergedError(
                 f"training has diverged at iteration {self._iteration + 1:,}: the loss is {loss:g}, and "
-                f"{diagnose(self._network, batch)}; the last checkpoint is from iteration "
+                f"{diagnose(self._network, batch, config.learn)}; the last checkpoint is from iteration "
                 f"{self._saved or 0:,}; {OTHER_RATE}"
             )
         return loss

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,9 +13,6 @@ import numpy as np
 from goturn.architecture import Architecture
 from goturn.confidence import Calibration
 from goturn.target_policy import TargetPolicy
-
-#: Standard deviation of the convolutions' initial weights (the authors' prototxt, as in CaffeNet).
-CONV_INIT_STD = 0.01
 
 #: Elements looked at in one go, so that a check needs no memory in proportion to a tensor.
 _BLOCK = 1 << 18
@@ -181,12 +178,12 @@ def _is_bad(array: object) -> bool:
 def random_weights(architecture: Architecture, seed: int) -> Weights:
     """Untrained weights from the authors' fillers; the same seed gives the same bits.
 
-    Convolutions are drawn from N(0, 0.01), fc layers from N(0, ``init_std``); biases are constant.
+    Weights are drawn from N(0, ``init_std``) of their layer; biases are constant.
     Towers that are not shared are drawn independently.  (Training starts from a pretrained AlexNet:
     see :func:`with_conv_layers`.)
     """
     random = np.random.default_rng(seed)
-    layers = {layer.name: (CONV_INIT_STD, layer.init_bias) for layer in architecture.convs}
+    layers = {layer.name: (layer.init_std, layer.init_bias) for layer in architecture.convs}
     for layer in architecture.convs:
         layers.setdefault(architecture.search_name(layer.name), layers[layer.name])
     layers.update({layer.name: (layer.init_std, layer.init_bias) for layer in architecture.head})
@@ -202,19 +199,27 @@ def random_weights(architecture: Architecture, seed: int) -> Weights:
     return Weights(architecture, parameters, origin=f"random, seed {seed}")
 
 
-def with_conv_layers(weights: Weights, conv: Mapping[str, np.ndarray]) -> Weights:
+def with_conv_layers(
+    weights: Weights, conv: Mapping[str, np.ndarray], *, keep: Collection[str] = ()
+) -> Weights:
     """``weights`` with the tower's convolutions taken from ``conv``, for both towers.
 
     Args:
         weights: the network that keeps its fc layers.
         conv: "conv1/weight", "conv1/bias" ... as :func:`read_conv_layers` gives them; arrays are
             copied.
+        keep: names of convolutions that stay as they are where ``conv`` has none of their name.
 
     Raises:
         WeightsError: a tensor of the tower is missing from ``conv``, superfluous or misshapen.
     """
     architecture = weights.architecture
-    names = [f"{layer.name}/{part}" for layer in architecture.convs for part in ("weight", "bias")]
+    names = [
+        f"{layer.name}/{part}"
+        for layer in architecture.convs
+        for part in ("weight", "bias")
+        if layer.name not in keep or f"{layer.name}/weight" in conv
+    ]
     problems = [f"{name} is missing" for name in names if name not in conv]
     problems += [f"{name} is superfluous" for name in conv if name not in names]
     if problems:

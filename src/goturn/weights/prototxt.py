@@ -29,6 +29,11 @@ def layer_names(architecture: Architecture, scheme: str) -> LayerNames:
     Raises:
         WeightsError: an unknown scheme, or layers that it has no names for.
     """
+    if architecture.match is not None:
+        raise WeightsError(
+            "Caffe has no layer for the match of target and search that this network's first fc layer "
+            "reads; save it in goturn's format (.h5)"
+        )
     tower = [layer.name for layer in architecture.tower]
     head = tuple(layer.name for layer in architecture.head)
     odd = [name for name in tower if not _TOWER_NAME.fullmatch(name)]

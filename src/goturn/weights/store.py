@@ -332,7 +332,7 @@ def _description_problems(
     if expected is not None and expected != stored:
         different = [
             part
-            for part in ("tower", "head", "preprocessing", "shared_towers")
+            for part in ("tower", "head", "preprocessing", "shared_towers", "match")
             if getattr(stored, part) != getattr(expected, part)
         ]
         problems.append(
