@@ -155,7 +155,7 @@ void Layer<Value>::pack() {
   const FilterLayout filters{given.weight, given.channels / given.groups * in_group * area,
                              in_group * area, area, 1};
   if (std::is_same_v<Value, float> && WinogradConv::takes(given.kernel, given.stride)) {
-    winograd.emplace(in, out, given.groups, filters, given.bias);
+    winograd.emplace(in, out, given.kernel, given.groups, filters, given.bias);
   } else {
     conv.emplace(in, out, given.kernel, given.kernel, given.stride, given.groups, filters,
                  given.bias);
