@@ -70,6 +70,14 @@ struct WinogradConv::Piece {
   std::int64_t point_stride(std::int64_t width) const { return tiles * blocks * width + kApart; }
 };
 
+bool WinogradConv::takes(const Image& out, std::int64_t kernel, std::int64_t stride) {
+  const std::int64_t squares = divide_up(kernel, stride);
+  if (squares != 3 && squares != 5) return false;
+  const std::int64_t side = kTileSide - squares + 1;
+  const std::int64_t tiles = divide_up(out.height, side) * divide_up(out.width, side);
+  return tiles * kPoints * stride * stride < out.height * out.width * kernel * kernel;
+}
+
 WinogradConv::WinogradConv(const Image& in, const Image& out, std::int64_t kernel,
                            std::int64_t groups, const FilterLayout& filters, const float* bias)
     : in_(in),

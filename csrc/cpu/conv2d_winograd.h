@@ -10,10 +10,9 @@ namespace goturn::cpu {
 
 class WinogradConv {
  public:
-  // Whether a convolution is of this kind.
-  static bool takes(std::int64_t kernel, std::int64_t stride) {
-    return (kernel == 3 || kernel == 5) && stride == 1;
-  }
+  // Whether a convolution with this output is one of this kind, and takes fewer products by it: as
+  // it is if its stride is 1, otherwise once phases.h has made it so.
+  static bool takes(const Image& out, std::int64_t kernel, std::int64_t stride);
 
   // As PackedConv, of a kernel of `kernel` x `kernel` and stride 1.
   WinogradConv(const Image& in, const Image& out, std::int64_t kernel, std::int64_t groups,
