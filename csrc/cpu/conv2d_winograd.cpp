@@ -26,13 +26,23 @@ constexpr std::int64_t kTileSide = 6;
 constexpr std::int64_t kPoints = kTileSide * kTileSide;  // products of a tile and pair of channels
 // Tiles times blocks of channels whose products are in the buffer together: 150 kB of blocks of 16.
 constexpr std::int64_t kTileBlocks = 64;
-constexpr std::int64_t kMaxTileChannels = 32;
+constexpr std::int64_t kManyTiles = 32;
+constexpr std::int64_t kFewTiles = 16;
 // Pieces of work for each thread, so that none waits long for the last one.
 constexpr std::int64_t kPiecesPerThread = 4;
 // Floats that keep values of successive points from competing for the same places in the cache.
 constexpr std::int64_t kApart = 16;
 
-alignas(64) thread_local float products_buffer[kPoints * (kTileBlocks * kMaxTileChannels + kApart)];
+// At least `count` floats of this thread's own, two lots of them.
+float* thread_values(int lot, std::int64_t count) {
+  thread_local Floats values[2];
+  thread_local std::int64_t size[2] = {};
+  if (size[lot] < count) {
+    values[lot] = floats(count);
+    size[lot] = count;
+  }
+  return values[lot].get();
+}
 
 // One dimension of the filter's transform: `taps` weights, 3 or 5, to six.
 void transform(const double* from, std::int64_t step, std::int64_t taps, double* to,
@@ -65,9 +75,20 @@ struct WinogradConv::Piece {
   std::int64_t tiles;
   std::int64_t block;  // of all groups'
   std::int64_t blocks;
+};
 
-  // Floats between the products of one point and those of the next.
-  std::int64_t point_stride(std::int64_t width) const { return tiles * blocks * width + kApart; }
+// Values of (36, .., width), those of a point `stride` apart from those of the next.
+struct WinogradConv::Values {
+  float* data;
+  std::int64_t stride;
+  std::int64_t width;
+};
+
+// Where a tile's first pixel is.
+struct WinogradConv::Place {
+  std::int64_t image;
+  std::int64_t row;
+  std::int64_t column;
 };
 
 bool WinogradConv::takes(const Image& out, std::int64_t kernel, std::int64_t stride) {
@@ -131,113 +152,136 @@ const float* WinogradConv::weights(std::int64_t block, std::int64_t point) const
          (block * kPoints + point) * (in_.channels / groups_) * kernels().tile_channels;
 }
 
-std::int64_t WinogradConv::point_stride(std::int64_t images) const {
-  return values_of({images, tile_rows_, tile_columns_, in_.channels}) + kApart;
-}
-
 std::int64_t WinogradConv::scratch_values(std::int64_t images) const {
-  return values_of({kPoints, point_stride(images)});
+  return values_of(
+      {kPoints, values_of({images, tile_rows_, tile_columns_, in_.channels}) + kApart});
 }
 
-// Into (36, images, tile_rows_, tile_columns_, channels).
-void WinogradConv::transform_input(const float* input, std::int64_t images,
-                                   float* transformed) const {
+// Channels [first_channel, first_channel + channels) of some tiles, into (36, tiles, channels).
+void WinogradConv::transform_input(const float* input, std::int64_t first_tile, std::int64_t tiles,
+                                   std::int64_t first_channel, const Values& to) const {
   const Kernels& k = kernels();
-  const std::int64_t stride = point_stride(images);
-  const std::vector<float> zero(static_cast<std::size_t>(in_.channels));
   const std::int64_t rows = in_.height + 2 * in_.pad, columns = in_.width + 2 * in_.pad;
-  parallel_for(images * tile_rows_, [&](std::int64_t task) {
-    const float* image = input + task / tile_rows_ * in_.values();
-    const std::int64_t y = task % tile_rows_ * side_;
-    float* to = transformed + task * tile_columns_ * in_.channels;
-    for (std::int64_t x = 0; x < side_ * tile_columns_; x += side_, to += in_.channels) {
-      const float* pixels[kPoints];
-      for (std::int64_t i = 0; i < kPoints; ++i) {
-        const std::int64_t row = y + i / kTileSide, column = x + i % kTileSide;
-        // Beyond the border, where a last tile has pixels that do not exist.
-        const bool there = row < rows && column < columns;
-        pixels[i] = there ? image + row * in_.row() + column * in_.channels : zero.data();
-      }
-      k.winograd_input(pixels, in_.channels, to, stride);
+  const std::vector<float> zero(static_cast<std::size_t>(in_.channels));
+  for (std::int64_t tile = 0; tile < tiles; ++tile) {
+    const Place place = place_of(first_tile + tile);
+    const float* image = input + place.image * in_.values() + first_channel;
+    const float* pixels[kPoints];
+    for (std::int64_t i = 0; i < kPoints; ++i) {
+      const std::int64_t row = place.row + i / kTileSide, column = place.column + i % kTileSide;
+      // Beyond the border, where a last tile has pixels that do not exist.
+      const bool there = row < rows && column < columns;
+      pixels[i] = there ? image + row * in_.row() + column * in_.channels : zero.data();
     }
-  });
+    k.winograd_input(pixels, to.width, to.data + tile * to.width, to.stride);
+  }
 }
 
-// Into (36, piece.blocks, piece.tiles, tile_channels).
-void WinogradConv::multiply(const Piece& piece, std::int64_t stride, const float* transformed,
-                            float* products) const {
+// Of `inputs`, those of the group from `channel` on, into (36, piece.blocks, piece.tiles,
+// tile_channels).
+void WinogradConv::multiply(const Piece& piece, const Values& inputs,
+                            const Values& products) const {
   const Kernels& k = kernels();
   const std::int64_t width = k.tile_channels;
   const std::int64_t in_group = in_.channels / groups_;
-  const std::int64_t rows = divide_up(piece.tiles, k.tile_pixels);  // of tiles that go together
+  // Tiles that go together, as many in each row as in the others, or one more.
+  const std::int64_t rows = divide_up(piece.tiles, k.tile_pixels);
+  std::int64_t starts[kManyTiles + 1];
+  for (std::int64_t row = 0; row <= rows; ++row) starts[row] = piece.tiles * row / rows;
   const std::int64_t ahead = divide_up(width, rows);
-  const float* from = transformed + piece.tile * in_.channels + piece.block / blocks_ * in_group;
-  for (std::int64_t point = 0; point < kPoints; ++point, from += stride) {
-    float* to = products + point * piece.point_stride(width);
-    for (std::int64_t block = piece.block; block < piece.block + piece.blocks; ++block) {
+  const std::int64_t end = piece.block + piece.blocks;
+  for (std::int64_t point = 0; point < kPoints; ++point) {
+    const float* from = inputs.data + point * inputs.stride;
+    float* to = products.data + point * products.stride;
+    for (std::int64_t block = piece.block; block < end; ++block) {
       const float* weight = weights(block, point);
-      // The weights that follow come from memory while these are used.
-      const bool last = block + 1 == piece.block + piece.blocks;
-      const float* next = !last                 ? weights(block + 1, point)
-                          : point + 1 < kPoints ? weights(piece.block, point + 1)
-                                                : weight;
-      for (std::int64_t row = 0; row < rows; ++row) {
-        const std::int64_t first = piece.tiles * row / rows;
-        const auto count = static_cast<int>(piece.tiles * (row + 1) / rows - first);
-        k.winograd_products(count, from + first * in_.channels, in_.channels, weight, in_group,
-                            next + row * ahead * in_group, ahead, to);
-        to += count * width;
+      // What follows comes from memory while these are used.
+      const float* next = weight;
+      if (block + 1 < end) {
+        next = weights(block + 1, point);
+      } else if (point + 1 < kPoints) {
+        next = weights(piece.block, point + 1);
+      } else if (end < groups_ * blocks_) {
+        next = weights(end, 0);
       }
+      for (std::int64_t row = 0; row < rows; ++row) {
+        const std::int64_t first = starts[row];
+        k.winograd_products(static_cast<int>(starts[row + 1] - first), from + first * inputs.width,
+                            inputs.width, weight, in_group, next + row * ahead * in_group, ahead,
+                            to + first * width);
+      }
+      to += piece.tiles * width;
     }
   }
 }
 
-void WinogradConv::transform_output(const Piece& piece, const float* products, bool relu,
+void WinogradConv::transform_output(const Piece& piece, const Values& products, bool relu,
                                     float* output) const {
   const Kernels& k = kernels();
   const std::int64_t width = k.tile_channels;
   const std::int64_t out_group = out_.channels / groups_;
-  for (std::int64_t tile = piece.tile; tile < piece.tile + piece.tiles; ++tile) {
-    const std::int64_t column = tile % tile_columns_ * side_;
-    const std::int64_t row = tile / tile_columns_ % tile_rows_ * side_;
-    float* image = output + tile / (tile_columns_ * tile_rows_) * out_.values();
-    for (std::int64_t block = piece.block; block < piece.block + piece.blocks; ++block) {
-      const std::int64_t first = block % blocks_ * width;
-      float* to = image + block / blocks_ * out_group + first;
-      float* pixels[16];
-      for (std::int64_t i = 0; i < side_ * side_; ++i) {
-        const std::int64_t y = row + i / side_, x = column + i % side_;
-        pixels[i] = y < out_.height && x < out_.width ? to + out_.at(y, x) : nullptr;
-      }
-      k.winograd_output(
-          static_cast<int>(side_),
-          products + ((block - piece.block) * piece.tiles + tile - piece.tile) * width,
-          piece.point_stride(width), std::min(width, out_group - first),
-          bias_.get() + block * width, relu, pixels);
+  for (std::int64_t tile = 0; tile < piece.tiles; ++tile) {
+    const Place place = place_of(piece.tile + tile);
+    float* to = output + place.image * out_.values();
+    float* pixels[16];
+    for (std::int64_t i = 0; i < side_ * side_; ++i) {
+      const std::int64_t y = place.row + i / side_, x = place.column + i % side_;
+      pixels[i] = y < out_.height && x < out_.width ? to + out_.at(y, x) : nullptr;
+    }
+    for (std::int64_t index = 0; index < piece.blocks; ++index) {
+      const std::int64_t block = piece.block + index, first = block % blocks_ * width;
+      k.winograd_output(static_cast<int>(side_),
+                        products.data + (index * piece.tiles + tile) * width, products.stride,
+                        std::min(width, out_group - first), bias_.get() + block * width, relu,
+                        pixels, block / blocks_ * out_group + first);
     }
   }
 }
 
+WinogradConv::Place WinogradConv::place_of(std::int64_t tile) const {
+  const std::int64_t in_image = tile_rows_ * tile_columns_;
+  return {tile / in_image, tile % in_image / tile_columns_ * side_, tile % tile_columns_ * side_};
+}
+
 void WinogradConv::run(const float* input, float* output, std::int64_t images, bool relu,
                        float* scratch) const {
-  transform_input(input, images, scratch);
-  const std::int64_t stride = point_stride(images);
+  const std::int64_t width = kernels().tile_channels, in_group = in_.channels / groups_;
   const std::int64_t tiles = images * tile_rows_ * tile_columns_;
-  const std::int64_t parts = divide_up(tiles, kTileBlocks);
-  // Blocks of a group in spans, each with all tiles of a part: as few as give every thread some.
-  const std::int64_t spans =
-      std::min(blocks_, divide_up(kPiecesPerThread * thread_count(), parts * groups_));
+  const std::int64_t wanted = divide_up(kPiecesPerThread * thread_count(), groups_);
+  // The more parts, the more often all weights are read; the more spans, all inputs.
+  std::int64_t parts = divide_up(tiles, kManyTiles);
+  if (tiles > out_.channels / groups_) {
+    parts = std::clamp(wanted, parts, divide_up(tiles, kFewTiles));
+  }
+  const std::int64_t spans = std::min(blocks_, divide_up(wanted, parts));
+  const bool apart = spans == 1;
+  const std::int64_t point_stride = tiles * in_.channels + kApart;
+  if (!apart) {
+    const std::int64_t steps = divide_up(tiles, kFewTiles / 4);
+    parallel_for(steps, [&](std::int64_t step) {
+      const std::int64_t begin = tiles * step / steps, end = tiles * (step + 1) / steps;
+      transform_input(input, begin, end - begin, 0,
+                      {scratch + begin * in_.channels, point_stride, in_.channels});
+    });
+  }
   parallel_for(parts * groups_ * spans, [&](std::int64_t task) {
     const std::int64_t part = task / (groups_ * spans), group = task / spans % groups_;
     const std::int64_t span = task % spans;
     const std::int64_t begin = tiles * part / parts, end = tiles * (part + 1) / parts;
     const std::int64_t first = group * blocks_ + blocks_ * span / spans;
     const std::int64_t last = group * blocks_ + blocks_ * (span + 1) / spans;
-    const std::int64_t together = kTileBlocks / (end - begin);
-    float* const products = products_buffer;
+    const std::int64_t together = std::min(kTileBlocks / (end - begin), last - first);
+    const Values products{thread_values(0, kPoints * (kTileBlocks * width + kApart)),
+                          (end - begin) * together * width + kApart, width};
+    Values inputs{scratch + begin * in_.channels + group * in_group, point_stride, in_.channels};
+    if (apart) {
+      inputs = {thread_values(1, kPoints * (kManyTiles * in_group + kApart)),
+                (end - begin) * in_group + kApart, in_group};
+      transform_input(input, begin, end - begin, group * in_group, inputs);
+    }
     for (std::int64_t block = first; block < last; block += together) {
       const Piece piece{begin, end - begin, block, std::min(together, last - block)};
-      multiply(piece, stride, scratch, products);
+      multiply(piece, inputs, products);
       transform_output(piece, products, relu, output);
     }
   });

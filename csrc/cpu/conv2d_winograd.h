@@ -26,14 +26,15 @@ class WinogradConv {
 
  private:
   struct Piece;
+  struct Values;
+  struct Place;
 
   void pack(const FilterLayout& filters, std::int64_t block);
-  void transform_input(const float* input, std::int64_t images, float* transformed) const;
-  void multiply(const Piece& piece, std::int64_t point_stride, const float* transformed,
-                float* products) const;
-  void transform_output(const Piece& piece, const float* products, bool relu, float* output) const;
-  // Floats between the values of one point and those of the next.
-  std::int64_t point_stride(std::int64_t images) const;
+  void transform_input(const float* input, std::int64_t first_tile, std::int64_t tiles,
+                       std::int64_t first_channel, const Values& to) const;
+  void multiply(const Piece& piece, const Values& inputs, const Values& products) const;
+  void transform_output(const Piece& piece, const Values& products, bool relu, float* output) const;
+  Place place_of(std::int64_t tile) const;
   const float* weights(std::int64_t block, std::int64_t point) const;
 
   Image in_;

@@ -76,14 +76,14 @@ struct Kernels {
   // weights, summed over the input's channels; and such sums to side x side pixels, `side` 2 or 4,
   // plus bias, then ReLU where asked for.
   //   pixels  (36) and (side * side) pointers to `channels` floats each; of the latter null where
-  //           not wanted
+  //           not wanted, and written from `first` on
   //   to      (36) of `channels` floats, to_stride apart: written
   //   from    (36) of `channels` floats rounded up to `lanes`, from_stride apart; bias likewise
   void (*winograd_input)(const float* const* pixels, std::int64_t channels, float* to,
                          std::int64_t to_stride);
   void (*winograd_output)(int side, const float* from, std::int64_t from_stride,
-                          std::int64_t channels, const float* bias, bool relu,
-                          float* const* pixels);
+                          std::int64_t channels, const float* bias, bool relu, float* const* pixels,
+                          std::int64_t first);
   //   tiles   1 to tile_pixels
   //   from    (tiles) of `depth` floats, from_stride apart
   //   weight  (depth, tile_channels), 64-byte aligned
