@@ -94,7 +94,7 @@ struct WinogradConv::Piece {
   std::int64_t blocks;
 };
 
-// Values of (36, .., width), those of a point `stride` own_inputs from those of the next.
+// Values of (36, .., width), those of a point `stride` apart from those of the next.
 struct WinogradConv::Values {
   float* data;
   std::int64_t stride;
