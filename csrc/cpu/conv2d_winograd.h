@@ -1,4 +1,5 @@
-// 3 x 3 convolutions of stride 1 by Winograd's F(2 x 2, 3 x 3), in single precision.
+// Convolutions of 3 x 3 and 5 x 5 with stride 1 by Winograd's F(4 x 4, 3 x 3) and F(2 x 2, 5 x 5),
+// in single precision.
 #pragma once
 
 #include <cstdint>
@@ -9,12 +10,13 @@ namespace goturn::cpu {
 
 class WinogradConv {
  public:
-  // Whether a convolution is of this kind.
-  static bool takes(std::int64_t kernel, std::int64_t stride) { return kernel == 3 && stride == 1; }
+  // Whether a convolution with this output is one of this kind, and takes fewer products by it: as
+  // it is if its stride is 1, otherwise once phases.h has made it so.
+  static bool takes(const Image& out, std::int64_t kernel, std::int64_t stride);
 
-  // As PackedConv, of a 3 x 3 kernel and stride 1.
-  WinogradConv(const Image& in, const Image& out, std::int64_t groups, const FilterLayout& filters,
-               const float* bias);
+  // As PackedConv, of a kernel of `kernel` x `kernel` and stride 1.
+  WinogradConv(const Image& in, const Image& out, std::int64_t kernel, std::int64_t groups,
+               const FilterLayout& filters, const float* bias);
 
   // Floats of scratch memory that run needs for `images` images.
   std::int64_t scratch_values(std::int64_t images) const;
@@ -23,16 +25,27 @@ class WinogradConv {
   void run(const float* input, float* output, std::int64_t images, bool relu, float* scratch) const;
 
  private:
+  struct Piece;
+  struct Values;
+  struct Place;
+
   void pack(const FilterLayout& filters, std::int64_t block);
-  void transform_input(const float* input, std::int64_t images, float* transformed) const;
+  void transform_input(const float* input, std::int64_t first_tile, std::int64_t tiles,
+                       std::int64_t first_channel, const Values& to) const;
+  void multiply(const Piece& piece, const Values& inputs, const Values& products) const;
+  void transform_output(const Piece& piece, const Values& products, bool relu, float* output) const;
+  Place place_of(std::int64_t tile) const;
+  const float* weights(std::int64_t block, std::int64_t point) const;
 
   Image in_;
   Image out_;
+  std::int64_t kernel_;
+  std::int64_t side_;  // of the pixels that a tile gives
   std::int64_t groups_;
-  std::int64_t blocks_;     // of tile_channels, per group
-  std::int64_t tile_rows_;  // 2 x 2 pixels each
+  std::int64_t blocks_;  // of tile_channels, per group
+  std::int64_t tile_rows_;
   std::int64_t tile_columns_;
-  Floats weight_;  // (groups, blocks, 16, in / groups, tile_channels)
+  Floats weight_;  // (groups, blocks, 36, in / groups, tile_channels)
   Floats bias_;    // (groups, blocks, tile_channels)
 };
 

@@ -71,16 +71,27 @@ struct Kernels {
   void (*lrn)(const float* x, std::int64_t channels, std::int64_t size, float alpha_over_size,
               float beta, float k, float* y);
 
-  // Winograd's F(2 x 2, 3 x 3): 4 x 4 pixels, row by row, to the 16 values that are multiplied, and
-  // the 16 products, summed over the input's channels, to 2 x 2 pixels, plus bias, then ReLU where
-  // asked for.
-  //   pixels  (16) and (4) pointers to `channels` floats each; of the latter null where not wanted
-  //   to      (16) of `channels` floats, to_stride apart: written
-  //   from    (16) of `channels` floats rounded up to `lanes`, from_stride apart; bias likewise
+  // Winograd's convolution of 6 x 6 pixels at a time, with the points that conv2d_winograd.cpp
+  // states: pixels, row by row, to the 36 values that are multiplied; products of those with
+  // weights, summed over the input's channels; and such sums to side x side pixels, `side` 2 or 4,
+  // plus bias, then ReLU where asked for.
+  //   pixels  (36) and (side * side) pointers to `channels` floats each; of the latter null where
+  //           not wanted, and written from `first` on
+  //   to      (36) of `channels` floats, to_stride apart: written
+  //   from    (36) of `channels` floats rounded up to `lanes`, from_stride apart; bias likewise
   void (*winograd_input)(const float* const* pixels, std::int64_t channels, float* to,
                          std::int64_t to_stride);
-  void (*winograd_output)(const float* from, std::int64_t from_stride, std::int64_t channels,
-                          const float* bias, bool relu, float* const* pixels);
+  void (*winograd_output)(int side, const float* from, std::int64_t from_stride,
+                          std::int64_t channels, const float* bias, bool relu, float* const* pixels,
+                          std::int64_t first);
+  //   tiles   1 to tile_pixels
+  //   from    (tiles) of `depth` floats, from_stride apart
+  //   weight  (depth, tile_channels), 64-byte aligned
+  //   next    what is read next, `next_step` floats for each of `depth`: fetched in the meantime
+  //   to      (tiles, tile_channels): written
+  void (*winograd_products)(int tiles, const float* from, std::int64_t from_stride,
+                            const float* weight, std::int64_t depth, const float* next,
+                            std::int64_t next_step, float* to);
 
   // c(m, n) = sum over k of [0, depth): a[k * tile_pixels + m] * b[k * tile_channels + n], for
   // `rows` <= tile_pixels rows m and tile_channels columns n; added to c where `add`.
