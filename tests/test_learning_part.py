@@ -96,9 +96,7 @@ def test_what_is_no_layer_is_refused():
     network = Network(lively(MATCHED), "cpu")
     with pytest.raises(ValueError, match="no layer of a tower is frozen where conv1 learns"):
         network.encode_frozen(crops(1, 35), "target", "conv1")
-    with pytest.raises(
-        ValueError, match=r"features must be \(n, \d+\)"
-    ):
+    with pytest.raises(ValueError, match=r"features must be \(n, \d+\)"):
         network.forward(crops(1, 35).reshape(1, -1), crops(1, 35), learn="conv6")
 
 

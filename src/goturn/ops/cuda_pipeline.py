@@ -89,8 +89,9 @@ class CudaPipeline:
                 else network_tower(gpu, architecture, parameters, tower, SEARCH_SUFFIX)
             )
             self.head = Head(gpu, architecture, parameters, products)
-            #: Each target's half of the first fc layer, bias included: a row each, in order.
-            self.parts = memory.empty((ROOM, self.head.width), np.float32)
+            #: Each target's half of the first fc layer, bias included, and for a match its features: a
+            #: row each, in order.
+            self.parts = memory.empty((ROOM, self.head.part_width), np.float32)
             self._aside = memory.empty(self.parts.shape, np.float32)
             self._after_allocation()
         self._count = 0
@@ -138,10 +139,10 @@ class CudaPipeline:
 
     def target_parts(self) -> np.ndarray:
         with self.memory.device():
-            parts = self.memory.pinned((self._count, self.head.width), np.float32)
+            parts = self.memory.pinned((self._count, self.head.part_width), np.float32)
             self.memory.download(self.parts[: self._count], parts, self.stream)
             self.memory.synchronize(self.stream)
-            copied: np.ndarray = parts.copy()
+            copied: np.ndarray = parts[:, : self.head.width].copy()
             return copied
 
     def _copy(self, rows: Array, to: Array) -> None:
@@ -152,7 +153,7 @@ class CudaPipeline:
         """Room for ``count`` targets; graphs that read the old place are dropped."""
         if count <= len(self.parts):
             return
-        parts = self.memory.empty((2 * count, self.head.width), np.float32)
+        parts = self.memory.empty((2 * count, self.head.part_width), np.float32)
         aside = self.memory.empty(parts.shape, np.float32)
         self._after_allocation()
         self._copy(self.parts[: self._count], parts[: self._count])
@@ -308,7 +309,7 @@ class _Retarget(_Plan):
     def __init__(self, pipeline: CudaPipeline, count: int, pixels: int) -> None:
         super().__init__(pipeline, pipeline.target_tower, count, pixels)
         self._head = pipeline.head.plan(count)
-        self.parts = self._memory.empty((count, pipeline.head.width), np.float32)
+        self.parts = self._memory.empty((count, pipeline.head.part_width), np.float32)
 
     def _enqueue_rest(self, stream: int) -> None:
         self._head.project(self._features, self.parts, stream)
