@@ -148,8 +148,8 @@ Launch of_threads(std::int64_t threads) {
 
 }  // namespace
 
-void match(const MatchShape& shape, const MatchInput& targets, const MatchInput& searches,
-           float* y, std::int64_t y_stride, float* columns, Stream stream) {
+void match(const MatchShape& shape, const MatchInput& targets, const MatchInput& searches, float* y,
+           std::int64_t y_stride, float* columns, Stream stream) {
   if (shape.batch == 0) return;
   const Columns all{shape.batch, shape.channels, shape.cells, columns};
   launch("match", standardise, of_threads(2 * shape.batch * shape.cells * kLanes), stream, all,
@@ -159,8 +159,8 @@ void match(const MatchShape& shape, const MatchInput& targets, const MatchInput&
 }
 
 void match_backward(const MatchShape& shape, const float* dy, const MatchInput& targets,
-                    const MatchInput& searches, float* d_targets, float* d_searches,
-                    float* columns, Stream stream) {
+                    const MatchInput& searches, float* d_targets, float* d_searches, float* columns,
+                    Stream stream) {
   if (shape.batch == 0) return;
   const Columns all{shape.batch, shape.channels, shape.cells, columns};
   const Launch of_cells = of_threads(2 * shape.batch * shape.cells * kLanes);

@@ -19,10 +19,10 @@ std::vector<py::ssize_t> map_of(const MatchShape& shape) {
 
 // The columns of both sides, which the operations store.
 DeviceArray columns_of(const py::object& object, const std::string& op, const MatchShape& shape) {
-  return device_output_of(object, op + ": columns",
-                          {2, static_cast<py::ssize_t>(shape.batch),
-                           static_cast<py::ssize_t>(shape.channels + 1),
-                           static_cast<py::ssize_t>(shape.cells)});
+  return device_output_of(
+      object, op + ": columns",
+      {2, static_cast<py::ssize_t>(shape.batch), static_cast<py::ssize_t>(shape.channels + 1),
+       static_cast<py::ssize_t>(shape.cells)});
 }
 
 void match(const py::object& targets_object, const py::object& searches_object,
