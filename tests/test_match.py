@@ -250,6 +250,27 @@ def test_a_gpu_s_pipeline(backend, scale):
 
 
 @pytest.mark.parametrize("backend", ["cuda", "cuda-emulated"])
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16", "int8"])
+def test_a_gpu_s_pipeline_in_fewer_bits(backend, precision):
+    """Not far from single precision, over the numbers of all columns."""
+    ops = load_backend(backend)
+    if precision not in ops.precisions:
+        pytest.skip(f"no {precision} on {ops.name}")
+    height, width = FRAMES[0].shape[:2]
+    window = search_window(Box(60.0, 30.0, 30.0, 24.0), width, height)
+    units = []
+    for network in (
+        Network(lively(MATCHED), ops, precision=precision),
+        Network(lively(MATCHED), "cpu"),
+    ):
+        pipeline = pipeline_of(network)
+        pipeline.add(FRAMES[0], window)
+        units.append(pipeline.search(FRAMES[1], [window]))
+    error = np.abs(units[0] - units[1]).max() / np.abs(units[1]).max()
+    assert 0 < error < 0.05
+
+
+@pytest.mark.parametrize("backend", ["cuda", "cuda-emulated"])
 def test_training_on_a_gpu_goes_step_by_step(backend):
     """Its own step declines a match and a part of the towers; the plain one gives what the CPU's does."""
     networks = [Network(still(), each) for each in (load_backend(backend), "cpu")]
