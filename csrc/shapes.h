@@ -116,7 +116,8 @@ struct MatchShape {
   float scale;
 };
 
-// Added to the sum of squares of a cell's channels: a cell whose channels are equal matches nothing.
+// Added to the sum of squares of a cell's channels: a cell whose channels are equal matches
+// nothing.
 inline constexpr float kMatchEpsilon = 1e-6F;
 inline constexpr std::int64_t kMaxMatchCells = std::int64_t{1} << 16;
 

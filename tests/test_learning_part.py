@@ -213,6 +213,7 @@ def config(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_goes_on_to_the_same_bits(tmp_path, config):
     trainer.train(config, tmp_path / "whole")
     rows = read_rows(tmp_path / "whole" / "metrics.csv")
@@ -231,3 +232,22 @@ def test_a_run_learns_and_goes_on_to_the_same_bits(tmp_path, config):
     assert again.digest == after.digest
     rows_of = [(tmp_path / run / "metrics.csv").read_text() for run in ("stopped", "whole")]
     assert rows_of[0] == rows_of[1]
+
+    # Another run, of the network without what learns here, finds the features again.
+    told: list[str] = []
+    plain = replace(config, reduce=0, match=False, learn="fc", iterations=1, average=0.0)
+    trainer.train(plain, tmp_path / "plain", report=told.append)
+    assert len(list((tmp_path / "features").iterdir())) == 1
+    assert not any("computing the features" in line for line in told)
+
+
+@pytest.mark.slow
+def test_a_run_on_fresh_examples(tmp_path, config):
+    fresh = replace(
+        config, cache_features=0, features_folder="", iterations=2, batch=2, drawn=1, average=0.0
+    )
+    trainer.train(fresh, tmp_path / "run")
+    before = start_weights(fresh).parameters
+    after = load(tmp_path / "run" / "final.h5").parameters
+    changed = {n.split("/")[0] for n, v in after.items() if not np.array_equal(v, before[n])}
+    assert changed == {"conv6", "fc6", "fc8"}

@@ -9,13 +9,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from checks import load_backend
 from goturn.architecture import Architecture, Conv, Match, Preprocessing, goturn
 from goturn.box import Box, search_window
 from goturn.cli import main
 from goturn.network import Network
 from goturn.ops.reference import ReferenceOps
-from goturn.pipeline import PlainPipeline
+from goturn.pipeline import PlainPipeline, pipeline_of
 from goturn.tracker import MultiTracker, Tracker
+from goturn.training.step import Batch, PlainStep, Rates, training_step
 from goturn.weights import Weights, WeightsError, load, random_weights, save, save_caffemodel
 from networks import tiny
 from test_network import crops, lively
@@ -197,23 +199,95 @@ def test_likeness_is_of_the_first_layers_half_alone():
     np.testing.assert_allclose(pipeline.target_parts(), want, rtol=1e-4, atol=1e-2)
 
 
-@pytest.mark.parametrize("ahead", [False, True])
-def test_tracking(ahead):
+def still() -> Weights:
+    """Weights whose answer is near the middle of the search window."""
     weights = lively(MATCHED)
     weights.parameters["fc8/weight"] *= np.float32(1e-3)
     weights.parameters["fc8/bias"][:] = [2.5, 2.5, 7.5, 7.5]
+    return weights
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_tracking(ahead):
     boxes = {}
     for device in ("cpu", "reference"):
-        tracker = Tracker(Network(weights, device), ahead=ahead)
+        tracker = Tracker(Network(still(), device), ahead=ahead)
         tracker.init(FRAMES[0], START)
         boxes[device] = [tracker.update(frame) for frame in FRAMES[1:]]
     np.testing.assert_allclose(boxes["cpu"], boxes["reference"], atol=1e-2)
-    many = MultiTracker(Network(weights, "cpu"))
+    many = MultiTracker(Network(still(), "cpu"))
     names = [many.add(FRAMES[0], START) for _ in range(2)]
     for frame, box in zip(FRAMES[1:], boxes["cpu"], strict=True):
         found = many.update(frame)
         for name in names:
             np.testing.assert_allclose(found[name], box, atol=1e-3)
+
+
+@pytest.mark.parametrize("backend", ["cuda", "cuda-emulated"])
+@pytest.mark.parametrize("scale", [10.0, 22.7])
+def test_a_gpu_s_pipeline(backend, scale):
+    """Its graphs keep a target's features too, whatever is added and removed."""
+    ops = load_backend(backend)
+    weights = Weights(tiny(reduce=4, match=True, output_scale=scale), lively(MATCHED).parameters)
+    height, width = FRAMES[0].shape[:2]
+    windows = [
+        search_window(Box(x, 30.0, 30.0, 24.0), width, height) for x in (20.0, 60.0, 90.0, 110.0)
+    ]
+    own, plain = (pipeline_of(Network(weights, each)) for each in (ops, "cpu"))
+    assert type(own) is not type(plain)
+    for pipeline in (own, plain):
+        for window in windows:
+            pipeline.add(FRAMES[0], window)
+        pipeline.remove(1)
+    for frame in FRAMES[1:4]:
+        found = [each.search(frame, windows[:3]) for each in (own, plain)]
+        np.testing.assert_allclose(*found, rtol=1e-3, atol=1e-3 * np.abs(found[1]).max())
+        parts = [each.target_parts() for each in (own, plain)]
+        assert parts[0].shape == (3, 16)
+        np.testing.assert_allclose(*parts, rtol=1e-3, atol=1e-3 * np.abs(parts[1]).max())
+        for pipeline in (own, plain):
+            pipeline.retarget(frame, windows[1:])
+
+
+@pytest.mark.parametrize("backend", ["cuda", "cuda-emulated"])
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16", "int8"])
+def test_a_gpu_s_pipeline_in_fewer_bits(backend, precision):
+    """Not far from single precision, over the numbers of all columns."""
+    ops = load_backend(backend)
+    if precision not in ops.precisions:
+        pytest.skip(f"no {precision} on {ops.name}")
+    height, width = FRAMES[0].shape[:2]
+    window = search_window(Box(60.0, 30.0, 30.0, 24.0), width, height)
+    units = []
+    for network in (
+        Network(lively(MATCHED), ops, precision=precision),
+        Network(lively(MATCHED), "cpu"),
+    ):
+        pipeline = pipeline_of(network)
+        pipeline.add(FRAMES[0], window)
+        units.append(pipeline.search(FRAMES[1], [window]))
+    error = np.abs(units[0] - units[1]).max() / np.abs(units[1]).max()
+    assert 0 < error < 0.05
+
+
+@pytest.mark.parametrize("backend", ["cuda", "cuda-emulated"])
+def test_training_on_a_gpu_goes_step_by_step(backend):
+    """Its own step declines a match and a part of the towers; the plain one gives what the CPU's does."""
+    networks = [Network(still(), each) for each in (load_backend(backend), "cpu")]
+    labels = np.full((3, 4), 5, np.float32)
+    rates = {name: Rates(1e-4) for name in networks[1].parameters if name[:5] != "conv1"}
+    losses = []
+    for network in networks:
+        step = training_step(network, learn="conv2")
+        assert isinstance(step, PlainStep)
+        assert isinstance(training_step(network, learn="all"), PlainStep)
+        put = network.ops.from_numpy
+        given = Batch(put(crops(2, 35, 1)), put(crops(3, 35, 2)), np.array([0, 1, 1]), labels)
+        losses.append([step.run(given, rates, dropout_key=None) for _ in range(2)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    for name, value in networks[1].parameters.items():
+        found = networks[0].ops.to_numpy(networks[0].parameters[name])
+        np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
 # -- files ---------------------------------------------------------------------------------------

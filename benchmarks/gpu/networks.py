@@ -82,7 +82,7 @@ class OurNetwork:
         self._plan = TowerPlan(self._tower, 2 * pairs)
         self._head = pipeline.head.plan(pairs)
         self._features = memory.empty((2 * pairs, self._plan.features), np.float32)
-        self._parts = memory.empty((pairs, pipeline.head.width), np.float32)
+        self._parts = memory.empty((pairs, pipeline.head.part_width), np.float32)
         self._units: Any = None
         self._keep = pipeline, network
         # The search's part alone, as when the targets' was done before the frame came.

@@ -110,6 +110,21 @@ void lrn_backward(const LrnShape& shape, const float* dy, const float* x, float*
 void max_pool_lrn(const PoolShape& pool, const LrnShape& norm, Type type, const void* x, void* y,
                   Stream stream);
 
+// -- match ----------------------------------------------------------------------------------------
+
+// Features (batch, channels * cells) in float, rows `stride` apart.
+struct MatchInput {
+  const float* features;
+  std::int64_t stride;
+};
+
+// As csrc/ops.h; rows of y are y_stride apart.  columns (2, batch, channels + 1, cells): written.
+void match(const MatchShape& shape, const MatchInput& targets, const MatchInput& searches, float* y,
+           std::int64_t y_stride, float* columns, Stream stream);
+void match_backward(const MatchShape& shape, const float* dy, const MatchInput& targets,
+                    const MatchInput& searches, float* d_targets, float* d_searches, float* columns,
+                    Stream stream);
+
 // -- linear ---------------------------------------------------------------------------------------
 
 // Inverted dropout of a layer's output, as csrc/ops.h's dropout_mask and dropout.

@@ -59,6 +59,7 @@ PYBIND11_MODULE(_cuda, module) {
   goturn::python::bind_cuda_layout(module);
   goturn::python::bind_cuda_conv2d(module);
   goturn::python::bind_cuda_planes(module);
+  goturn::python::bind_cuda_match(module);
   goturn::python::bind_cuda_linear(module);
   goturn::python::bind_cuda_linear_backward(module);
   goturn::python::bind_cuda_elementwise(module);

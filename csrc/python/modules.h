@@ -29,6 +29,7 @@ void bind_cuda_checks(pybind11::module_& module);
 void bind_cuda_conv2d(pybind11::module_& module);
 void bind_cuda_layout(pybind11::module_& module);
 void bind_cuda_planes(pybind11::module_& module);
+void bind_cuda_match(pybind11::module_& module);
 void bind_cuda_linear(pybind11::module_& module);
 void bind_cuda_linear_backward(pybind11::module_& module);
 void bind_cuda_elementwise(pybind11::module_& module);

@@ -30,6 +30,10 @@ def check_max_pool(x: Array, *, kernel: int, stride: int, pad: int) -> Shape: ..
 def check_max_pool_backward(dy: Array, x: Array, *, kernel: int, stride: int, pad: int) -> None: ...
 def check_lrn(x: Array, *, size: int) -> None: ...
 def check_lrn_backward(dy: Array, x: Array, *, size: int) -> None: ...
+def check_match(targets: Array, searches: Array, *, cells: int, scale: float) -> Shape: ...
+def check_match_backward(
+    dy: Array, targets: Array, searches: Array, *, cells: int, scale: float
+) -> None: ...
 def check_linear(x: Array, weight: Array, bias: Array | None, *, dtype: str) -> Shape: ...
 def check_linear_backward(dy: Array, x: Array, weight: Array) -> None: ...
 def check_one_shape(op: str, **arrays: Array) -> Shape: ...
@@ -96,6 +100,30 @@ def conv2d_backward_weight(
     products: str,
     workspace: Array | None,
     counters: Array,
+    stream: int,
+) -> None: ...
+
+# The match of two feature maps; columns (2, N, C + 1, cells) are written.
+def match(
+    targets: Array,
+    searches: Array,
+    y: Array,
+    *,
+    cells: int,
+    scale: float,
+    columns: Array,
+    stream: int,
+) -> None: ...
+def match_backward(
+    dy: Array,
+    targets: Array,
+    searches: Array,
+    d_targets: Array,
+    d_searches: Array,
+    *,
+    cells: int,
+    scale: float,
+    columns: Array,
     stream: int,
 ) -> None: ...
 

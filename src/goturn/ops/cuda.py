@@ -81,9 +81,7 @@ class CudaOps(CudaArrays):
         parameters: Mapping[str, Any],
         precision: str,
         start: float = 0.0,
-    ) -> CudaPipeline | None:
-        if architecture.match is not None:
-            return None
+    ) -> CudaPipeline:
         towers, head = arithmetic(precision, self.products)
         return CudaPipeline(self._gpu, architecture, parameters, towers, head, start=start)
 
@@ -250,6 +248,24 @@ class CudaOps(CudaArrays):
         self._launch("linear_backward_weight", dy, x, dweight, dbias)
         return dx, dweight, dbias
 
+    def match(self, targets: Array, searches: Array, *, cells: int, scale: float) -> Array:
+        how: dict[str, Any] = {"cells": cells, "scale": scale}
+        y = self._empty(self.kernels.check_match(targets, searches, **how))
+        self._launch("match", targets, searches, y, columns=self._columns(targets, cells), **how)
+        return y
+
+    def match_backward(
+        self, dy: Array, targets: Array, searches: Array, *, cells: int, scale: float
+    ) -> tuple[Array, Array]:
+        how: dict[str, Any] = {"cells": cells, "scale": scale}
+        self.kernels.check_match_backward(dy, targets, searches, **how)
+        d_targets, d_searches = self._empty(targets.shape), self._empty(searches.shape)
+        columns = self._columns(targets, cells)
+        self._launch(
+            "match_backward", dy, targets, searches, d_targets, d_searches, columns=columns, **how
+        )
+        return d_targets, d_searches
+
     def relu(self, x: Array) -> Array:
         y = self._empty(self.kernels.check_one_shape("relu", x=x))
         self._launch("relu", x, y)
@@ -360,6 +376,11 @@ class CudaOps(CudaArrays):
             op, *arguments, **parameters, products=products or self.products,
             workspace=workspace, counters=counters,
         )  # fmt: skip
+
+    def _columns(self, targets: Array, cells: int) -> Array:
+        """Where match stores its columns."""
+        count, features = targets.shape
+        return self._empty((2, count, features // cells + 1, cells))
 
     def _conv_bytes(self, op: str, x: Array, weight: Array, sizes: Mapping[str, int]) -> int:
         size: int = getattr(self.kernels, f"{op}_workspace")(

@@ -32,7 +32,8 @@ class Head:
     ) -> None:
         self.kernels, self.memory, self.products = gpu.kernels, gpu.memory, products
         self.layers = architecture.head
-        self.half = architecture.features
+        self.half, self.match = architecture.features, architecture.match
+        self.cells, self.part_width = architecture.cells, architecture.part_width
         self.scale = UNITS / architecture.preprocessing.output_scale
         self.weights = [_values_and_scale(parameters[f"{x.name}/weight"]) for x in self.layers]
         self.biases = [parameters[f"{x.name}/bias"] for x in self.layers]
@@ -68,18 +69,35 @@ class HeadPlan:
         ]
         self._workspace = memory.empty((max(1, *sizes),), np.uint8)
         self._counters = memory.zeros((kernels.COUNTERS,), np.int32)
+        if head.match is not None:
+            cells, channels = head.cells, head.half // head.cells
+            #: A target's half alone, together; the search's features with the match behind them.
+            self._halves = memory.empty((count, head.width), np.float32)
+            self._inputs = memory.empty((count, head.half + cells * cells), np.float32)
+            self._columns = memory.empty((2, count, channels + 1, cells), np.float32)
 
     def project(self, features: Array, parts: Array, stream: int) -> None:
-        """Target features (count, F) -> their half of the first layer, bias included, in ``parts``."""
-        weight, scale = self._head.weights[0]
-        half = weight[:, : self._head.half]
-        self._linear(features, half, scale, self._head.biases[0], parts, relu=False, stream=stream)
+        """Target features (count, F) -> what is kept of them, (count, part_width), in ``parts``: their
+        half of the first layer, bias included, and where there is a match the features.
+        """
+        head = self._head
+        weight, scale = head.weights[0]
+        half = weight[:, : head.half]
+        matched = head.match is not None
+        to = self._halves if matched else parts
+        self._linear(features, half, scale, head.biases[0], to, relu=False, stream=stream)
+        if matched:
+            copy = head.kernels.copy_rows
+            copy(to, parts[:, : head.width], factor=1.0, stream=stream)
+            copy(features, parts[:, head.width :], factor=1.0, stream=stream)
 
     def regress(self, features: Array, parts: Array, stream: int) -> Array:
         """Search features (count, F) and the targets' parts -> (count, 4), 0..10 over the window."""
         head = self._head
         weight, scale = head.weights[0]
         half = weight[:, head.half :]
+        if head.match is not None:
+            features, parts = self._with_match(features, parts, stream)
         relu = head.layers[0].relu
         self._linear(features, half, scale, parts, self._outputs[0], relu=relu, stream=stream)
         for index in range(1, len(head.layers)):
@@ -92,6 +110,19 @@ class HeadPlan:
             return self._outputs[-1]
         head.kernels.copy_rows(self._outputs[-1], self._units, factor=head.scale, stream=stream)
         return self._units
+
+    def _with_match(self, features: Array, parts: Array, stream: int) -> tuple[Array, Array]:
+        """The search's features with the match behind them, and the targets' halves alone."""
+        head = self._head
+        assert head.match is not None
+        copy = head.kernels.copy_rows
+        copy(parts[:, : head.width], self._halves, factor=1.0, stream=stream)
+        copy(features, self._inputs[:, : head.half], factor=1.0, stream=stream)
+        head.kernels.match(
+            parts[:, head.width :], features, self._inputs[:, head.half :], cells=head.cells,
+            scale=head.match.scale, columns=self._columns, stream=stream,
+        )  # fmt: skip
+        return self._inputs, self._halves
 
     def _linear(
         self,

@@ -95,8 +95,9 @@ class CudaPipeline:
                 else network_tower(gpu, architecture, parameters, tower, SEARCH_SUFFIX)
             )
             self.head = Head(gpu, architecture, parameters, products)
-            #: Each target's half of the first fc layer, bias included: a row each, in order.
-            self.parts = memory.empty((ROOM, self.head.width), np.float32)
+            #: Each target's half of the first fc layer, bias included, and for a match its features: a
+            #: row each, in order.
+            self.parts = memory.empty((ROOM, self.head.part_width), np.float32)
             #: The same of each as it was when it was added.
             self.starts = memory.empty(self.parts.shape, np.float32)
             self._aside = memory.empty(self.parts.shape, np.float32)
@@ -157,10 +158,10 @@ class CudaPipeline:
 
     def _downloaded(self, rows: Array) -> np.ndarray:
         with self.memory.device():
-            parts = self.memory.pinned((self._count, self.head.width), np.float32)
+            parts = self.memory.pinned((self._count, self.head.part_width), np.float32)
             self.memory.download(rows[: self._count], parts, self.stream)
             self.memory.synchronize(self.stream)
-            copied: np.ndarray = parts.copy()
+            copied: np.ndarray = parts[:, : self.head.width].copy()
             return copied
 
     def _copy(self, rows: Array, to: Array) -> None:
@@ -172,7 +173,7 @@ class CudaPipeline:
         if count <= len(self.parts):
             return
         parts, starts, aside = (
-            self.memory.empty((2 * count, self.head.width), np.float32) for _ in range(3)
+            self.memory.empty((2 * count, self.head.part_width), np.float32) for _ in range(3)
         )
         self._after_allocation()
         self._copy(self.parts[: self._count], parts[: self._count])
@@ -314,7 +315,7 @@ class _Search(_Plan):
         self._head = pipeline.head.plan(rows)
         self._units = memory.pinned((rows, 4), np.float32)
         if self._start:  # both answers as one batch, so that the fc weights are read once
-            self._both_parts = memory.empty((rows, pipeline.head.width), np.float32)
+            self._both_parts = memory.empty((rows, pipeline.head.part_width), np.float32)
             self._both_features = memory.empty((rows, self._tower.features), np.float32)
 
     def _enqueue_rest(self, stream: int) -> None:
@@ -347,7 +348,7 @@ class _Retarget(_Plan):
     def __init__(self, pipeline: CudaPipeline, count: int, pixels: int) -> None:
         super().__init__(pipeline, pipeline.target_tower, count, pixels)
         self._head = pipeline.head.plan(count)
-        self.parts = self._memory.empty((count, pipeline.head.width), np.float32)
+        self.parts = self._memory.empty((count, pipeline.head.part_width), np.float32)
 
     def _enqueue_rest(self, stream: int) -> None:
         self._head.project(self._features, self.parts, stream)
