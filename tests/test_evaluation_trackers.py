@@ -119,7 +119,10 @@ def test_ours_tracks(weights):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ("size=3", "there is no option 'size'; there are device, precision and ahead"),
+        (
+            "size=3",
+            "there is no option 'size'; there are device, precision, ahead, start and every",
+        ),
         ("ahead=1", "ahead must be yes or no"),
         ("device=cpu,precision=int9", "precision must be one of"),
         ("device=tpu", "tpu"),

@@ -551,9 +551,7 @@ def goturn(
     for layer in head[:-1]:
         hidden.append(replace(layer, init_std=math.sqrt(2 / columns), init_bias=0.0))
         columns = layer.features
-    # The first answer is the middle of the window, not its corner.
-    last = replace(head[-1], init_bias=plain.preprocessing.output_scale / 2)
-    return replace(plain, head=(*hidden, last))
+    return replace(plain, head=(*hidden, head[-1]))
 
 
 def opencv_goturn(widths: Sequence[int] = (4096, 4096)) -> Architecture:

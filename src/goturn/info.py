@@ -145,6 +145,7 @@ def _cuda() -> dict[str, Any]:
 
 
 def _weights(path: str | os.PathLike[str]) -> dict[str, Any]:
+    from goturn.target_policy import PAPER
     from goturn.weights import load
 
     weights = load(path)
@@ -164,6 +165,7 @@ def _weights(path: str | os.PathLike[str]) -> dict[str, Any]:
         "colour_order": p.colour_order,
         "context_factor": p.context_factor,
         "output_scale": p.output_scale,
+        "target_policy": list(weights.target_policy or PAPER),
     }
 
 
@@ -219,7 +221,15 @@ def _weights_lines(weights: Mapping[str, Any] | None) -> dict[str, str]:
         f"mean {', '.join(f'{value:g}' for value in weights['mean'])}, "
         f"of a window {weights['context_factor']:g} times the box",
         "output": f"{weights['output_scale']:g} units across that window",
+        "target": _target_text(*weights["target_policy"]),
     }
+
+
+def _target_text(start: float, every: int) -> str:
+    """How a tracker keeps its target."""
+    taken = "every frame" if every == 1 else f"every {every} frames"
+    beside = f", and the first one counts {start:.0%}" if start else ""
+    return f"taken anew from {taken}{beside}"
 
 
 def _printable(text: str) -> str:

@@ -12,9 +12,10 @@ goes.  It is still one network, and what it learns is all offline:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 #: Frames between two targets at most: what a file may ask for.
 MAX_EVERY = 1000
@@ -54,6 +55,6 @@ PAPER = TargetPolicy()
 
 def mean_answer(both: np.ndarray, start: float) -> np.ndarray:
     """Answers (2n, 4) for n latest targets and for them as they were at their start, as (n, 4)."""
-    latest, first = np.split(both, 2)
-    mean: np.ndarray = (1 - start) * latest + start * first
+    count = len(both) // 2
+    mean: np.ndarray = (1 - start) * both[:count] + start * both[count:]
     return mean

@@ -51,7 +51,12 @@ def run(args: argparse.Namespace) -> int:
         track.check_screen("--show")
     options = _as_tracking(args)
     check_outputs(options)
-    tracker = MultiTracker(args.weights, device=args.device, precision=args.precision)
+    tracker = MultiTracker(
+        args.weights,
+        device=args.device,
+        precision=args.precision,
+        target_policy=args.target,
+    )
     source = DemoSource(min(args.frames or FRAMES, FRAMES))
     with source:
         options.box = [source.truth[0]]

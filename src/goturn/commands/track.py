@@ -77,7 +77,12 @@ def run(args: argparse.Namespace) -> int:
     check_outputs(args)
     with open_source(args.source, start=args.start) as source:
         check_not_overwritten(output_paths(args), input_paths(args, source))
-        tracker = MultiTracker(args.weights, device=args.device, precision=args.precision)
+        tracker = MultiTracker(
+            args.weights,
+            device=args.device,
+            precision=args.precision,
+            target_policy=args.target,
+        )
         return track(args, source, tracker)
 
 

@@ -6,6 +6,7 @@ import argparse
 
 from goturn.box import Box, as_box
 from goturn.ops import PRECISIONS, device_kind
+from goturn.target_policy import PAPER, TargetPolicy
 
 
 def box_argument(text: str) -> Box:
@@ -75,8 +76,22 @@ def sheet_count_argument(text: str) -> int:
     return count
 
 
+def target_argument(text: str) -> TargetPolicy:
+    """``SHARE,FRAMES`` as a target policy; ``paper`` for the paper's."""
+    if text == "paper":
+        return PAPER
+    try:
+        share, frames = text.split(",")
+        return TargetPolicy(float(share), int(frames)).checked()
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a way to keep the target; give paper, or SHARE,FRAMES such as 0.5,3: what "
+            "the first target counts, 0 to 1, and after how many frames the latest is taken anew"
+        ) from error
+
+
 def add_where_to_run(parser: argparse.ArgumentParser) -> None:
-    """The options ``--device`` and ``--precision`` of a command that tracks."""
+    """The options ``--device``, ``--precision`` and ``--target`` of a command that tracks."""
     parser.add_argument(
         "--device",
         type=device_argument,
@@ -84,3 +99,10 @@ def add_where_to_run(parser: argparse.ArgumentParser) -> None:
         help="auto (default), cpu, cuda, cuda:N or reference",
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the fc weights")
+    parser.add_argument(
+        "--target",
+        type=target_argument,
+        metavar="SHARE,FRAMES",
+        help="how much the first target counts beside the latest, 0 to 1, and after how many frames the "
+        "latest is taken anew; paper for 0,1 (default: what the weights ask for)",
+    )

@@ -216,6 +216,7 @@ def _checked_name(name: str, text: str) -> str:
 
 
 def _build_goturn(spec: TrackerSpec) -> tuple[AnyTracker, dict[str, object]]:
+    from goturn.target_policy import PAPER, TargetPolicy
     from goturn.tracker import Tracker
     from goturn.weights import load
     from goturn.weights.default import default_path
@@ -223,20 +224,31 @@ def _build_goturn(spec: TrackerSpec) -> tuple[AnyTracker, dict[str, object]]:
     options = dict(spec.options)
     device, precision = options.pop("device", "auto"), options.pop("precision", "fp32")
     ahead = options.pop("ahead", "no")
+    kept = {name: options.pop(name) for name in ("start", "every") if name in options}
     if options:
         raise ValueError(
             f"tracker {spec.text!r}: there is no option {next(iter(options))!r}; there are device, "
-            "precision and ahead"
+            "precision, ahead, start and every"
         )
     if ahead not in ("yes", "no"):
         raise ValueError(f"tracker {spec.text!r}: ahead must be yes or no; got {ahead!r}")
     weights = load(spec.target or default_path())
-    tracker = Tracker(weights, device=device, precision=precision, ahead=ahead == "yes")
+    asked = weights.target_policy or PAPER
+    try:
+        policy = TargetPolicy(
+            float(kept.get("start", asked.start)), int(kept.get("every", asked.every))
+        ).checked()
+    except ValueError as error:
+        raise ValueError(f"tracker {spec.text!r}: {error}") from error
+    tracker = Tracker(
+        weights, device=device, precision=precision, ahead=ahead == "yes", target_policy=policy
+    )
     network = tracker.network
     return tracker, {
         "weights": weights.digest,
         "device": network.ops.name,
         "precision": network.precision,
+        "target": list(policy),
         "ahead": ahead,  # the boxes are the same, their times are not
         "code": code_digest(),
     }

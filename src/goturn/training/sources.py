@@ -169,6 +169,13 @@ def start_weights(config: TrainConfig) -> Weights:
         replace(layer, dropout=config.dropout if layer.relu else 0.0) for layer in given.head
     )
     parameters = dict(weights.parameters)
+    if config.reduce and not config.start_fc:
+        # "It has not moved", to begin with.  Its fc layers' biases start at 0, unlike the authors': what
+        # makes the middle of the window of such a network is dropout, as long as there is any.
+        p = given.preprocessing
+        near, far = (p.output_scale * (0.5 + side / p.context_factor) for side in (-0.5, 0.5))
+        bias = parameters[f"{head[-1].name}/bias"]
+        parameters[f"{head[-1].name}/bias"] = np.array([near, near, far, far], bias.dtype)
     if not config.previous_frame:
         # With these columns zero, and the target's features given as zeros, they stay so: what comes out
         # is an ordinary network that does not look at its target.
