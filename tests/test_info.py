@@ -167,6 +167,7 @@ def test_weights_are_described(tmp_path, capsys):
         "colour_order": "RGB",
         "context_factor": 2.5,
         "output_scale": 22.7,
+        "target_policy": [0.0, 1],
     }
     with h5py.File(path) as file:
         stored = file.attrs["digest"]
@@ -174,7 +175,7 @@ def test_weights_are_described(tmp_path, capsys):
     assert main(["info", "--weights", str(path)]) == 0
     printed = capsys.readouterr().out
     lines = dict(re.split(r" {2,}", line, maxsplit=1) for line in printed.splitlines())
-    assert {name: lines[name] for name in list(lines)[-8:]} == {
+    assert {name: lines[name] for name in list(lines)[-9:]} == {
         "weights": str(path),
         "origin": "random, seed 3",
         "digest": f"SHA-256 {weights.digest} (of architecture and tensors, not of the file)",
@@ -183,6 +184,7 @@ def test_weights_are_described(tmp_path, capsys):
         "fc layers": "fc6 16, fc7 16, fc8 4",
         "input": "35x35 RGB, mean 1.5, 2, 3, of a window 2.5 times the box",
         "output": "22.7 units across that window",
+        "target": "taken anew from every frame",
     }
     assert main(["info", "--json", "--weights", str(path)]) == 0
     assert json.loads(capsys.readouterr().out)["weights"] == described
@@ -204,7 +206,7 @@ def test_an_origin_cannot_command_the_terminal(tmp_path):
     assert [line for line in lines if line.startswith("weights")] == [
         f"weights      {tmp_path / 'w.h5'}"
     ]
-    assert lines[-7].endswith("a [2J weights  forged")
+    assert lines[-8].endswith("a [2J weights  forged")
 
 
 def test_weights_that_cannot_be_read(tmp_path, capsys):

@@ -48,9 +48,9 @@ def test_weights_at_the_start_suit_their_inputs():
     spread = {name: float(value.std()) for name, value in weights.parameters.items()}
     assert spread["conv1/weight"] == pytest.approx(0.01, rel=0.02)
     # A twentieth of He's: pool5's values are about twenty times as large as fc layers like.
-    assert spread["conv6/weight"] == pytest.approx(math.sqrt(2 / 256) / 20, rel=0.02)
-    assert spread["fc6/weight"] == pytest.approx(math.sqrt(2 / 5904), rel=0.02)
-    assert spread["fc7/weight"] == pytest.approx(math.sqrt(2 / 64), rel=0.05)
+    assert spread["conv6/weight"] == pytest.approx(math.sqrt(1 / (3 * 256)) / 20, rel=0.02)
+    assert spread["fc6/weight"] == pytest.approx(math.sqrt(1 / (3 * 5904)), rel=0.02)
+    assert spread["fc7/weight"] == pytest.approx(math.sqrt(1 / (3 * 64)), rel=0.05)
     assert not weights.parameters["fc6/bias"].any()
 
 
@@ -66,7 +66,7 @@ def test_description_and_back():
         assert again == architecture
     described = json.loads(goturn((8,), reduce=8, match=True).to_json())
     assert described["match"] == {"name": "match", "scale": 10.0}
-    assert described["tower"][-1]["init_std"] == pytest.approx(0.05 * math.sqrt(2 / 256))
+    assert described["tower"][-1]["init_std"] == pytest.approx(0.05 * math.sqrt(1 / (3 * 256)))
     one, other = (replace(MATCHED, match=Match(scale=scale)) for scale in (3, 3.0))
     assert one.to_json() == other.to_json()
 
