@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from goturn.target_policy import TargetPolicy
 from goturn.training.config import TrainConfig
 from goturn.weights import load, random_weights, save
 from training_data import small_run
@@ -116,6 +117,10 @@ def test_where_stages_start_and_what_ships(tmp_path):
     assert recipe.mean_of == ("b", "c")
     assert [stage.rate for stage in recipe.stages.values()] == [1e-6, 1e-6, 2e-6]
     assert [stage.start_fc for stage in recipe.stages.values()] == [False, True, True]
+    assert recipe.target_policy is None
+    path.write_text("target_policy = [0.25, 4]\n[a]\n")
+    recipe = make_weights.read_recipe(path, {"start": "alexnet.h5"})
+    assert recipe.target_policy == TargetPolicy(0.25, 4)
     path.write_text("[a]\n[b]\n")
     assert make_weights.read_recipe(path, {"start": "alexnet.h5"}).mean_of == ("b",)
 
@@ -138,6 +143,8 @@ def test_stages_that_will_not_do(tmp_path):
         ("[a]\nspeed = 1", r"\[a\]: .*speed"),
         ('mean_of = ["b"]\n[a]', "mean_of must name stages; got b"),
         ("mean_of = []\n[a]", "mean_of must name stages; got none"),
+        ("target_policy = [2.0, 1]\n[a]", "target_policy: a target policy must be a share"),
+        ("target_policy = 3\n[a]", "target_policy: "),
         ('[a]\n[b]\nfrom = "c"', "there is no stage 'c' before it"),
     ):
         path.write_text(text)
