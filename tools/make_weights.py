@@ -5,9 +5,10 @@ python tools/make_weights.py OUT --videos PATH --images PATH --validation PATH -
 ``weights/config.toml`` says how: settings for all of it, and a table of settings for each stage of
 training, in order.  A stage starts from the best weights of the one before it, or of the one that its
 ``from`` names, the first one from ``--start``.  What ships is the last stage's best, or the mean of the
-best of those that ``mean_of`` names; ``target_policy`` is what it asks a tracker for, two numbers
-(:class:`goturn.target_policy.TargetPolicy`; the stages' validations are in the paper's way).  Each stage is a run in OUT/<stage>, trained as ``goturn train``
-does; run the command again after a stop, and it goes on where it was.  In the end OUT has
+best of those that ``mean_of`` names; ``target_policy`` is what it asks a tracker for
+(:class:`goturn.target_policy.TargetPolicy`; the stages' validations track in the paper's way).  Each
+stage is a run in OUT/<stage>, trained as ``goturn train`` does; run the command again after a stop, and
+it goes on where it was.  In the end OUT has
 
 * ``goturn.h5``, the weights, with fc layers in int8, and what makes a confidence of likeness, fitted to
   the training videos;
