@@ -345,6 +345,17 @@ def test_the_gpu_refuses_in_the_words_of_the_cpu(
 
 
 @pytest.mark.parametrize("backend", ["cpu", "cuda-emulated"])  # CuPy's arrays are all writeable
+@pytest.mark.parametrize("name", ["weight", "velocity", "square"])
+def test_what_adam_changes_must_be_writeable(backend: str, name: str) -> None:
+    ops = load_backend(backend)
+    given = {each: MATRIX.copy() for each in ("weight", "velocity", "square")}
+    given[name].flags.writeable = False
+    how = {"rate": 0.1, "momentum": 0.9, "squares": 0.999, "decay": 0.0, "iteration": 1}
+    with pytest.raises(ValueError, match=f"^adam_update: {name} is changed in place and must be"):
+        ops.adam_update(given["weight"], MATRIX, given["velocity"], given["square"], **how)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "cuda-emulated"])
 @pytest.mark.parametrize("op", ["sgd_update", "linear_sgd_update"])
 @pytest.mark.parametrize("name", ["weight", "velocity"])
 def test_what_is_changed_must_be_writeable(backend: str, op: str, name: str) -> None:

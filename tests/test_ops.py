@@ -175,6 +175,21 @@ def test_a_long_update_is_done_in_chunks_that_meet() -> None:
     assert np.all(weight == 1 - 2.625)
 
 
+def test_adam_by_hand() -> None:
+    """The first step is the rate, whatever the gradient's size; the second is Adam's algorithm 1."""
+    size = 2 * SGD_CHUNK + 17
+    weight, velocity, square = np.ones(size), np.zeros(size), np.zeros(size)
+    gradient = np.where(np.arange(size) % 2, 300.0, -0.25)
+    how = {"rate": 0.5, "momentum": 0.75, "squares": 0.5}
+    REFERENCE.adam_update(weight, gradient, velocity, square, **how, decay=0.25, iteration=1)
+    np.testing.assert_allclose(weight, 1 - 0.5 * np.sign(gradient) - 0.125, rtol=1e-6)
+    before = weight.copy()
+    REFERENCE.adam_update(weight, 2 * gradient, velocity, square, **how, decay=0.0, iteration=2)
+    # v = 0.75 * 0.25 g + 0.25 * 2 g, over 1 - 0.75^2; s = 0.5 * 0.5 g^2 + 0.5 * 4 g^2, over 1 - 0.5^2.
+    step = (0.6875 / 0.4375) / np.sqrt(2.25 / 0.75)
+    np.testing.assert_allclose(weight, before - 0.5 * step * np.sign(gradient), rtol=1e-6)
+
+
 def test_a_column_slice_is_not_copied() -> None:
     """BLAS must read half of fc6 where it lies: a copy would be another 150 MB each call."""
     matrix = np.zeros((256, 18432), np.float32)
