@@ -235,6 +235,7 @@ def _build_goturn(spec: TrackerSpec) -> tuple[AnyTracker, dict[str, object]]:
     network = tracker.network
     return tracker, {
         "weights": weights.digest,
+        "target_policy": list(network.target_policy),  # which the weights' digest is not of
         "device": network.ops.name,
         "precision": network.precision,
         "ahead": ahead,  # the boxes are the same, their times are not
