@@ -38,6 +38,13 @@ def averaged(iteration: int) -> Checkpoint:
     return replace(plain, averages=averages)
 
 
+def squared(iteration: int) -> Checkpoint:
+    """The same with Adam's squares, of the parameters that have a velocity."""
+    plain = made(iteration)
+    squares = {name: np.abs(value) / 7 for name, value in plain.velocities.items()}
+    return replace(plain, squares=squares)
+
+
 def two_saved(folder: Path) -> Checkpoints:
     """The checkpoints of iterations 10 and 20, in ``folder``."""
     checkpoints = Checkpoints(folder)
@@ -53,6 +60,7 @@ def assert_same(found: Checkpoint | None, expected: Checkpoint) -> None:
     for arrays, wanted in (
         (found.velocities, expected.velocities),
         (found.averages, expected.averages),
+        (found.squares, expected.squares),
     ):
         assert arrays.keys() == wanted.keys()
         for name, value in wanted.items():

@@ -11,7 +11,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from checkpoints import CONFIG, FILES, assert_same, averaged, made, names, two_saved
+from checkpoints import CONFIG, FILES, assert_same, averaged, made, names, squared, two_saved
 from goturn.architecture import goturn
 from goturn.training import checkpoint as module
 from goturn.training.checkpoint import Checkpoint, Checkpoints, OtherSettingsError
@@ -42,17 +42,18 @@ def test_there_and_back(tmp_path):
     assert load(moved / "weights.h5").digest == made(12_000).weights.digest
 
 
-def test_averages_there_and_back(tmp_path):
+@pytest.mark.parametrize(("name", "made_with"), [("averages", averaged), ("squares", squared)])
+def test_averages_and_squares_there_and_back(tmp_path, name, made_with):
     """A file of their own, which a checkpoint without them does not have."""
-    path = Checkpoints(tmp_path).save(averaged(3), CONFIG)
-    assert names(path) == sorted([*FILES, "averages.h5"])
-    assert_same(Checkpoints(tmp_path).load_latest(CONFIG)[0], averaged(3))
-    (path / "averages.h5").write_bytes((path / "solver.h5").read_bytes())
+    path = Checkpoints(tmp_path).save(made_with(3), CONFIG)
+    assert names(path) == sorted([*FILES, f"{name}.h5"])
+    assert_same(Checkpoints(tmp_path).load_latest(CONFIG)[0], made_with(3))
+    (path / f"{name}.h5").write_bytes((path / "solver.h5").read_bytes())
     found, problems = Checkpoints(tmp_path).load_latest(CONFIG)
     assert found is None
-    assert "averages.h5" in problems[0]
-    (path / "averages.h5").unlink()
-    assert "averages.h5: missing" in Checkpoints(tmp_path).load_latest(CONFIG)[1][0]
+    assert f"{name}.h5" in problems[0]
+    (path / f"{name}.h5").unlink()
+    assert f"{name}.h5: missing" in Checkpoints(tmp_path).load_latest(CONFIG)[1][0]
 
 
 def test_without_velocities_and_in_any_layout(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from checkpoints import CONFIG, FILES, assert_same, made, names, two_saved
+from checkpoints import CONFIG, FILES, assert_same, made, names, squared, two_saved
 from goturn.training import checkpoint as module
 from goturn.training.checkpoint import Checkpoint, Checkpoints
 from goturn.weights import Weights, random_weights
@@ -66,6 +66,36 @@ def test_truncated_missing_or_not_a_file(two, tmp_path, name):
     path.rmdir()
     os.mkfifo(path)
     assert_falls_back(two, f"{path}: missing, or not a regular file")
+
+
+def test_damaged_squares(tmp_path):
+    """As with the other files: noticed, or of no value."""
+    checkpoints = Checkpoints(tmp_path)
+    for iteration in (10, 20):
+        checkpoints.save(squared(iteration), CONFIG)
+    path = tmp_path / "00000020" / "squares.h5"
+    data = path.read_bytes()
+    random = np.random.default_rng(0)
+    noticed = 0
+    positions = random.choice(len(data), 12, replace=False)
+    for position in positions:
+        damaged = bytearray(data)
+        damaged[position] ^= 1 << random.integers(8)
+        path.write_bytes(damaged)
+        found, problems = checkpoints.load_latest(CONFIG)
+        assert_same(found, squared(10 if problems else 20))
+        noticed += len(problems)
+    assert noticed > len(positions) / 4
+    for content in (b"", data[: len(data) // 2], data[:-2]):
+        path.write_bytes(content)
+        found, (sentence,) = checkpoints.load_latest(CONFIG)
+        assert_same(found, squared(10))
+        assert str(path) in sentence
+    path.write_bytes(data)
+    change_state(path.parent, squares=3)
+    found, (sentence,) = checkpoints.load_latest(CONFIG)
+    assert_same(found, squared(10))
+    assert "squares is missing, or not as we write it" in sentence
 
 
 def test_a_file_in_place_of_a_checkpoint(two, tmp_path):

@@ -345,29 +345,32 @@ def test_the_gpu_refuses_in_the_words_of_the_cpu(
 
 
 @pytest.mark.parametrize("backend", ["cpu", "cuda-emulated"])  # CuPy's arrays are all writeable
-@pytest.mark.parametrize("name", ["weight", "velocity", "square"])
-def test_what_adam_changes_must_be_writeable(backend: str, name: str) -> None:
-    ops = load_backend(backend)
-    given = {each: MATRIX.copy() for each in ("weight", "velocity", "square")}
-    given[name].flags.writeable = False
-    how = {"rate": 0.1, "momentum": 0.9, "squares": 0.999, "decay": 0.0, "iteration": 1}
-    with pytest.raises(ValueError, match=f"^adam_update: {name} is changed in place and must be"):
-        ops.adam_update(given["weight"], MATRIX, given["velocity"], given["square"], **how)
-
-
-@pytest.mark.parametrize("backend", ["cpu", "cuda-emulated"])
-@pytest.mark.parametrize("op", ["sgd_update", "linear_sgd_update"])
-@pytest.mark.parametrize("name", ["weight", "velocity"])
+@pytest.mark.parametrize(
+    ("op", "name"),
+    [
+        *(
+            (op, name)
+            for op in ("sgd_update", "linear_sgd_update")
+            for name in ("weight", "velocity")
+        ),
+        *(("adam_update", name) for name in ("weight", "velocity", "square")),
+    ],
+)
 def test_what_is_changed_must_be_writeable(backend: str, op: str, name: str) -> None:
     ops = load_backend(backend)
-    given = {"weight": MATRIX.copy(), "velocity": MATRIX.copy()}
+    given = {each: np.abs(MATRIX) for each in ("weight", "velocity", "square")}
     given[name].flags.writeable = False
-    if op == "sgd_update":
-        arguments = (given["weight"], MATRIX, given["velocity"])
-    else:
+    rates: dict[str, Any] = RATES
+    arguments: tuple[np.ndarray, ...]
+    if op == "linear_sgd_update":
         arguments = (normal(3, 5), ROWS, given["weight"], given["velocity"])
+    else:
+        arguments = (given["weight"], MATRIX, given["velocity"])
+    if op == "adam_update":
+        arguments = (*arguments, given["square"])
+        rates = {**RATES, "squares": 0.999, "iteration": 1}
     with pytest.raises(ValueError, match=f"^{op}: {name} is changed in place and must be write"):
-        getattr(ops, op)(*arguments, **RATES)
+        getattr(ops, op)(*arguments, **rates)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from goturn.ops import Ops
 from goturn.ops.cuda_memory import DeviceMemoryError
 from goturn.ops.cuda_pipeline import PLANS, ROOM, CudaPipeline
 from goturn.ops.cuda_tower import CHUNK, Arithmetic, Tower
+from goturn.target_policy import PAPER, TargetPolicy
 from goturn.weights import Weights
 from networks import tiny
 from test_network import lively
@@ -147,19 +148,35 @@ def test_space_to_depth_is_used_for_the_papers_first_convolution(ops):
         assert (tower.entry.block, tower.entry.side, tower.entry.channels) == (4, 57, 48)
 
 
-def test_objects_come_and_go(ops):
+COMING_AND_GOING = {
+    "the papers": ({}, PAPER, 14),
+    "a mean, seldom": ({}, TargetPolicy(0.4, 3), 8),
+    "a mean, seldom, with a match": ({"reduce": 4, "match": True}, TargetPolicy(0.4, 2), 8),
+}
+
+
+@pytest.mark.parametrize("name", COMING_AND_GOING)
+def test_objects_come_and_go(ops, name):
     """Each has the box that a tracker of its own gives; more of them than there is room for at first."""
-    network, plain = Network(attentive(), ops), Network(attentive(), "reference")
-    tracker, other = goturn.MultiTracker(network), goturn.MultiTracker(plain)
+    options, policy, steps = COMING_AND_GOING[name]
+    weights = with_answers_in_the_window(lively(tiny(**options)))
+    tracker, other = (
+        goturn.MultiTracker(Network(weights, each), target_policy=policy)
+        for each in (ops, "reference")
+    )
     rng = np.random.default_rng(1)
     keys: list[int] = []
     most = 0
-    for step in range(14):
+    for step in range(steps):
         frame = FRAMES[step % len(FRAMES)]
         found, want = tracker.update(frame), other.update(frame)
         assert found.keys() == want.keys()
         for key, box in found.items():
             assert box == pytest.approx(want[key], abs=5e-3)
+        if policy != PAPER and step >= 5:  # rows of the right objects
+            alike = other.likenesses
+            assert tracker.likenesses == pytest.approx(alike, abs=1e-3)
+            assert np.ptp(list(alike.values())) > 0.01
         for _ in range(rng.integers(2, 5)):
             start = (*rng.uniform(5, 60, 2), *rng.uniform(10, 50, 2))
             keys.append(tracker.add(frame, start))
@@ -169,9 +186,19 @@ def test_objects_come_and_go(ops):
             for each in (tracker, other):
                 each.remove(key)
         most = max(most, len(tracker))
-    assert most > max(ROOM, CHUNK)
+    assert most > (max(ROOM, CHUNK) if policy == PAPER else ROOM)
     assert len(tracker._pipeline._searches) <= PLANS
     assert len(tracker._pipeline._retargets) <= PLANS
+
+
+@pytest.mark.parametrize("match", [False, True])
+@pytest.mark.parametrize("policy", [(0.5, 1), (0.25, 2), (1.0, 1), (0.0, 3)])
+def test_boxes_under_a_policy_are_the_references(ops, policy, match):
+    weights = with_answers_in_the_window(lively(tiny(reduce=4 * match, match=match)))
+    own = replace(weights, target_policy=TargetPolicy(*policy))
+    want, papers = (track(Network(each, "reference")) for each in (own, weights))
+    assert np.abs(want - papers).max() > 0.05
+    assert np.abs(track(Network(own, ops)) - want).max() < 2e-3
 
 
 def test_init_anew(ops):

@@ -246,7 +246,7 @@ def test_a_gpu_s_pipeline(backend, scale):
         assert parts[0].shape == (3, 16)
         np.testing.assert_allclose(*parts, rtol=1e-3, atol=1e-3 * np.abs(parts[1]).max())
         for pipeline in (own, plain):
-            pipeline.retarget(frame, windows[1:])
+            pipeline.retarget(frame, windows[1:], range(3))
 
 
 @pytest.mark.parametrize("backend", ["cuda", "cuda-emulated"])

@@ -22,6 +22,7 @@ def zeros(*shape: int) -> np.ndarray:
 _MATCH: dict[str, Any] = {"cells": 2, "scale": 10.0}
 _NORM: dict[str, Any] = {"size": 5, "alpha": 1e-4, "beta": 0.75}
 _RATES = {"rate": 0.1, "momentum": 0.9, "decay": 0.0}
+_ADAM: dict[str, Any] = {**_RATES, "squares": 0.999, "iteration": 1}
 
 #: (op, arguments, parameters, the reference's sentence)
 MISFITS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
@@ -201,6 +202,25 @@ MISFITS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
         _RATES,
         "sgd_update: arrays must have one shape; got weight (2, 4), gradient (4,), velocity (2, 4)",
     ),
+    *(
+        (
+            "adam_update",
+            tuple(zeros(4) if index == odd else zeros(2, 4) for index in range(4)),
+            _ADAM,
+            "adam_update: arrays must have one shape; got ",
+        )
+        for odd in range(4)
+    ),
+    *(
+        ("adam_update", (zeros(4),) * 4, {**_ADAM, name: value}, "adam_update: iteration must be")
+        for name, value in (
+            ("iteration", 0),
+            ("momentum", 1.0),
+            ("momentum", -0.1),
+            ("squares", 1.0),
+            ("squares", math.nan),
+        )
+    ),
 ]
 
 
@@ -255,3 +275,5 @@ def test_an_update_of_a_strided_view_is_refused() -> None:
     """Reshaping it would update a copy and leave the weight as it was."""
     with pytest.raises(ValueError, match="changed in place and must be C-contiguous"):
         REFERENCE.sgd_update(zeros(4, 4)[:, ::2], zeros(4, 2), zeros(4, 2), **_RATES)
+    with pytest.raises(ValueError, match="changed in place and must be C-contiguous"):
+        REFERENCE.adam_update(zeros(4, 2), zeros(4, 2), zeros(4, 2), zeros(4, 4)[:, ::2], **_ADAM)

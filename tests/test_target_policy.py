@@ -1,7 +1,10 @@
-"""How a tracker keeps its target: an independent statement, and what files and callers ask for."""
+"""What a tracker keeps of its target: the boxes that a policy means, and where the policy comes from."""
 
 from __future__ import annotations
 
+import functools
+import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 
 import h5py
@@ -9,111 +12,287 @@ import numpy as np
 import pytest
 
 import goturn
-from checks import load_backend
-from goturn.box import Box, restore, search_window, uncenter, unscale
+from goturn.architecture import Architecture
+from goturn.box import Box, search_window, unscale
+from goturn.confidence import DEFAULT
+from goturn.evaluation.trackers import build, parse_tracker
 from goturn.network import Network
-from goturn.ops.cuda_pipeline import ROOM
-from goturn.target_policy import PAPER, TargetPolicy
+from goturn.ops import Array, get_ops
+from goturn.pipeline import PlainPipeline
+from goturn.target_policy import MAX_EVERY, PAPER, TargetPolicy
 from goturn.weights import Weights, WeightsError, load, random_weights, save
 from networks import tiny
-from test_tracker import FRAMES, START, attentive
+from test_network import lively
+from test_tracker import START, attentive
 
-RNG = np.random.default_rng(11)
-VIDEO = [*FRAMES, *(RNG.integers(0, 256, (120, 160, 3), dtype=np.uint8) for _ in range(4))]
-POLICIES = [PAPER, TargetPolicy(0.5, 3), TargetPolicy(1.0, 1), TargetPolicy(0.25, 2)]
+FRAMES = list(np.random.default_rng(7).integers(0, 256, (9, 120, 160, 3), np.uint8))
+HEIGHT, WIDTH = FRAMES[0].shape[:2]
+
+POLICIES = {
+    "the papers": PAPER,
+    "a mean": TargetPolicy(start=0.3),
+    "seldom": TargetPolicy(every=3),
+    "a mean, seldom": TargetPolicy(start=0.75, every=2),
+    "the start alone": TargetPolicy(start=1.0, every=4),
+    "half, once": TargetPolicy(start=0.5, every=5),
+}
+NETWORKS = {"plain": tiny(), "with a match": tiny(reduce=4, match=True)}
 
 
-def stated(network: Network, frames: list[np.ndarray], start: Box, policy: TargetPolicy) -> list:
-    """The boxes, by the network's whole forward on crops made one by one."""
+def watchful(architecture: Architecture) -> Weights:
+    """Answers near the middle of the window that depend on what the crops show."""
+    weights = lively(architecture)
+    weights.parameters["fc8/weight"][:] *= 5e-4
+    weights.parameters["fc8/bias"][:] = [2.5, 2.5, 7.5, 7.5]
+    return weights
 
-    def crop(frame: np.ndarray, box: Box) -> np.ndarray:
-        p = network.architecture.preprocessing
-        window = search_window(box, 160, 120, p.context_factor)
-        return network.ops.crop_resize(frame, [window], size=p.input_size, mean=p.mean)
 
-    box, boxes = start, []
-    first = latest = crop(frames[0], start)
-    for number, frame in enumerate(frames[1:], 1):
-        search, window = crop(frame, box), search_window(box, 160, 120, 2.0)
-        by_first, by_latest = (
-            network.ops.to_numpy(network.forward(target, search).units)[0]
-            for target in (first, latest)
-        )
-        units = policy.start * by_first + (1 - policy.start) * by_latest
-        found = uncenter(unscale([float(value) for value in units], window), window, 160, 120)
-        box = restore(found, 160, 120)
+@pytest.fixture(params=["reference", "cpu"])
+def device(request) -> str:
+    return request.param
+
+
+def stated(
+    network: Network, policy: TargetPolicy, frames: Sequence[np.ndarray], box: Box
+) -> tuple[list[Box], list[Array]]:
+    """The boxes in ``frames`` after the first, and the half of the latest target after each.
+
+    In the network's own four steps, crops made on another device.
+    """
+    other = get_ops("cpu" if network.ops.name == "reference" else "reference")
+
+    def crop(frame: np.ndarray, around: Box) -> np.ndarray:
+        window = search_window(around, WIDTH, HEIGHT)
+        assert window.edge_x == window.edge_y == 0  # the object stays clear of the borders
+        mean = (104.0, 117.0, 123.0)
+        return other.crop_resize(frame, [window], size=35, mean=mean)
+
+    def half(frame: np.ndarray, around: Box) -> Array:
+        return network.project_target(network.encode_target(crop(frame, around)))
+
+    first = latest = half(frames[0], box)
+    boxes, halves = [], []
+    for age, frame in enumerate(frames[1:], 1):
+        window = search_window(box, WIDTH, HEIGHT)
+        seen = network.encode_search(crop(frame, box))
+        to_latest, to_first = (network.regress(part, seen)[0] for part in (latest, first))
+        units = (1 - policy.start) * to_latest + policy.start * to_first
+        found = unscale(units, window)
+        box = Box(found.x + window.x, found.y + window.y, found.w, found.h)
+        if age % policy.every == 0:
+            latest = half(frame, box)
         boxes.append(box)
-        if number % policy.every == 0:
-            latest = crop(frame, box)
-    return boxes
+        halves.append(latest)
+    return boxes, halves
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("ahead", [False, True])
-@pytest.mark.parametrize("backend", ["reference", "cpu", "cuda", "cuda-emulated"])
-def test_boxes_are_those_of_the_statement(backend, ahead, policy):
-    network = Network(attentive(), load_backend(backend))
-    tracker = goturn.Tracker(network, ahead=ahead, target_policy=policy)
-    tracker.init(VIDEO[0], START)
-    found = [tracker.update(frame) for frame in VIDEO[1:]]
-    np.testing.assert_allclose(found, stated(network, VIDEO, Box(*START), policy), atol=5e-3)
+def tracked(tracker: goturn.Tracker, frames: Sequence[np.ndarray] = FRAMES) -> list[Box]:
+    tracker.init(frames[0], START)
+    return [tracker.update(frame) for frame in frames[1:]]
 
 
-def test_policies_differ():
-    """So that the test above tells them apart."""
+# -- what a policy means -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", NETWORKS)
+@pytest.mark.parametrize("name", POLICIES)
+def test_boxes_are_what_the_policy_says(device, name, architecture):
+    network = Network(watchful(NETWORKS[architecture]), device)
+    found = tracked(goturn.Tracker(network, target_policy=POLICIES[name]))
+    boxes, _ = stated(network, POLICIES[name], FRAMES, Box(*START))
+    np.testing.assert_allclose(found, boxes, atol=1e-3)
+
+
+def test_each_policy_gives_boxes_of_its_own():
+    """So that the numbers matter above: by far more than roundings."""
     network = Network(attentive(), "cpu")
-    tracks = [np.array(stated(network, VIDEO, Box(*START), policy)) for policy in POLICIES]
-    for index, one in enumerate(tracks):
-        for other in tracks[:index]:
-            assert np.abs(one - other).max() > 0.1
+    ways = [tracked(goturn.Tracker(network, target_policy=each)) for each in POLICIES.values()]
+    for one, other in itertools.combinations(ways, 2):
+        assert np.abs(np.subtract(one, other)).max() > 0.02
 
 
-@pytest.mark.parametrize("backend", ["reference", "cpu", "cuda", "cuda-emulated"])
-def test_each_object_counts_its_own_frames(backend):
-    """Objects that come at different frames, and go: each as in a tracker of its own."""
-    network, policy = Network(attentive(), load_backend(backend)), TargetPolicy(0.5, 3)
-    many = goturn.MultiTracker(network, target_policy=policy)
-    singles: dict[int, goturn.Tracker] = {}
-    for number, frame in enumerate(VIDEO):
-        if number:
-            boxes = many.update(frame)
-            assert set(boxes) == set(singles)
-            for key, single in singles.items():
-                assert boxes[key] == pytest.approx(single.update(frame), abs=5e-3)
-        for _ in range(ROOM if number == 4 else 1):  # more than there is room for at first
-            box = (20 + 7 * number, 15 + 5 * number, 30, 24)
-            key = many.add(frame, box)
-            singles[key] = goturn.Tracker(network, target_policy=policy)
-            singles[key].init(frame, box)
-        if number in (3, 6):
-            gone = sorted(singles)[1]
-            many.remove(gone)
-            del singles[gone]
-
-
-def test_the_likeness_between_targets_is_that_of_the_last():
-    tracker = goturn.Tracker(attentive(), device="cpu", target_policy=TargetPolicy(0.5, 3))
-    tracker.init(VIDEO[0], START)
+def test_a_target_is_taken_when_it_is_due(device, monkeypatch):
+    """Its tower has nothing to do in other frames; the search's goes once for both answers."""
+    network = Network(attentive(), device)
+    calls: list[tuple[str, int]] = []
+    for step in ("encode_target", "project_target", "encode_search", "regress"):
+        monkeypatch.setattr(network, step, noting(calls, step, getattr(network, step)))
+    tracker = goturn.Tracker(network, target_policy=TargetPolicy(0.5, 3))
+    tracker.init(FRAMES[0], START)
     seen = []
-    for frame in VIDEO[1:]:
+    for frame in FRAMES[1:8]:
         tracker.update(frame)
-        seen.append(tracker.likeness)
-    assert seen[0] == seen[1] == pytest.approx(1, abs=1e-6)  # still the first
-    assert seen[1] != seen[2] == seen[3] == seen[4] != seen[5]
+        seen.append(sorted(calls))
+        calls.clear()
+    searched = [("encode_search", 1), ("regress", 2)]
+    taken = [("encode_search", 1), ("encode_target", 1), ("project_target", 1), ("regress", 2)]
+    # That of frame 3 is computed for frame 4, when it is asked for.
+    assert seen == [taken, searched, searched, taken, searched, searched, taken]
+
+
+def noting(calls, step, function):
+    @functools.wraps(function)
+    def call(*arguments):
+        calls.append((step, len(arguments[0])))
+        return function(*arguments)
+
+    return call
+
+
+def test_the_papers_way_is_what_there_is_without_one(device):
+    network = Network(attentive(), device)
+    assert goturn.Tracker(network)._tracker.target_policy == PAPER == TargetPolicy(0.0, 1)
+    assert tracked(goturn.Tracker(network)) == tracked(goturn.Tracker(network, target_policy=PAPER))
+
+
+def test_of_the_start_alone_nothing_else_counts(device):
+    """To the bit, whatever the latest target is, and however old."""
+    network = Network(attentive(), device)
+    ways = [
+        tracked(goturn.Tracker(network, target_policy=TargetPolicy(1.0, every)))
+        for every in (1, 2, MAX_EVERY)
+    ]
+    assert ways[0] == ways[1] == ways[2]
+    pipeline = PlainPipeline(network, start=1.0)
+    window = search_window(Box(*START), WIDTH, HEIGHT)
+    pipeline.add(FRAMES[0], window)
+    units = pipeline.search(FRAMES[1], [window])
+    pipeline.retarget(FRAMES[5], [window], [0])
+    assert np.array_equal(pipeline.search(FRAMES[1], [window]), units)
+
+
+def test_init_begins_the_count_and_the_start_anew(device):
+    """In the middle of the frames between two targets, too."""
+    network, policy = Network(attentive(), device), TargetPolicy(0.5, 3)
+    tracker, other = (goturn.Tracker(network, target_policy=policy) for _ in range(2))
+    tracked(tracker, FRAMES[:6])
+    assert tracked(tracker, FRAMES[1:]) == tracked(other, FRAMES[1:])
+
+
+# -- many objects --------------------------------------------------------------------------------
+
+#: Box, the frame that it is added with, and that behind which it is removed.
+OBJECTS = [
+    ((60.0, 40.0, 30.0, 24.0), 0, 8),
+    ((70.0, 50.0, 24.0, 30.0), 0, 3),
+    ((50.0, 44.0, 28.0, 20.0), 1, 8),
+    ((64.0, 36.0, 20.0, 26.0), 2, 6),
+    ((56.0, 52.0, 26.0, 22.0), 4, 8),
+]
+
+
+def many_tracked(
+    network: Network, policy: TargetPolicy, *, ahead: bool = False
+) -> list[list[tuple[Box, float]]]:
+    """Of each of OBJECTS, boxes and likenesses while it is there."""
+    tracker = goturn.MultiTracker(network, target_policy=policy, ahead=ahead)
+    keys: dict[int, int] = {}
+    found: list[list[tuple[Box, float]]] = [[] for _ in OBJECTS]
+    for now, frame in enumerate(FRAMES):
+        boxes = tracker.update(frame)
+        likenesses = tracker.likenesses
+        assert boxes.keys() == likenesses.keys() == set(keys.values())
+        for index, key in keys.items():
+            found[index].append((boxes[key], likenesses[key]))
+        for index, (box, added, removed) in enumerate(OBJECTS):
+            if added == now:
+                keys[index] = tracker.add(frame, box)
+            if removed == now:
+                tracker.remove(keys.pop(index))
+    assert len(tracker) == 0
+    return found
+
+
+@pytest.mark.parametrize("name", ["seldom", "a mean, seldom"])
+def test_objects_that_come_and_go(device, name):
+    """Each has the boxes of a tracker of its own, and counts from its own start."""
+    network, policy = Network(attentive(), device), POLICIES[name]
+    found = many_tracked(network, policy)
+    for (box, added, removed), its in zip(OBJECTS, found, strict=True):
+        single = goturn.Tracker(network, target_policy=policy)
+        single.init(FRAMES[added], box)
+        assert len(its) == removed - added
+        for frame, (where, alike) in zip(FRAMES[added + 1 : removed + 1], its, strict=True):
+            assert where == pytest.approx(single.update(frame), abs=1e-2)
+            assert alike == pytest.approx(single.likeness, abs=1e-4)
+    assert many_tracked(network, policy, ahead=True) == found  # the same bits
+
+
+def test_ahead_is_the_same_without_anybody_asking_between(device):
+    network, policy = Network(attentive(), device), TargetPolicy(0.4, 2)
+    plain, ahead = (
+        tracked(goturn.Tracker(network, target_policy=policy, ahead=each)) for each in (False, True)
+    )
+    assert plain == ahead
+
+
+# -- confidence ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", NETWORKS)
+def test_confidence_is_that_of_the_last_target_taken(device, architecture):
+    network = Network(watchful(NETWORKS[architecture]), device)
+    policy = TargetPolicy(0.25, 3)
+    tracker = goturn.Tracker(network, target_policy=policy)
+    tracker.init(FRAMES[0], START)
+    likenesses = [tracker.likeness]
+    confidences = [tracker.confidence]
+    for frame in FRAMES[1:]:
+        tracker.update(frame)
+        likenesses.append(tracker.likeness)
+        confidences.append(tracker.confidence)
+    assert likenesses[:3] == pytest.approx([1.0] * 3)
+    for first in (3, 6):
+        assert likenesses[first] == likenesses[first + 1] == likenesses[first + 2]
+    assert len(set(likenesses)) == 3
+    _, halves = stated(network, policy, FRAMES, Box(*START))
+    start, *later = (np.float64(each[0, :16]) for each in [halves[0], *halves])  # fc6's width
+    expected = [now @ start / np.sqrt((now @ now) * (start @ start)) for now in later]
+    assert likenesses[1:] == pytest.approx(expected, abs=1e-4)
+    assert confidences == [DEFAULT.confidence(each) for each in likenesses]
+
+
+# -- where it comes from -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "policy", [(-0.1, 1), (1.1, 1), (float("nan"), 1), (0.5, 0), (0.5, 1.5), (0.5, 10**9), ("a", 1)]
+    ("policy", "error", "text"),
+    [
+        (TargetPolicy(-0.1), ValueError, r"a share of the start in 0..1 .* got -0.1 and 1$"),
+        (TargetPolicy(1.01), ValueError, "got 1.01 and 1$"),
+        (TargetPolicy(float("nan")), ValueError, "got nan and 1$"),
+        (TargetPolicy("0.5"), ValueError, "got '0.5' and 1$"),
+        (TargetPolicy(None), ValueError, "got None and 1$"),
+        (TargetPolicy(0.5, 0), ValueError, "got 0.5 and 0$"),
+        (TargetPolicy(0.5, -1), ValueError, "got 0.5 and -1$"),
+        (TargetPolicy(0.5, 1.5), ValueError, "got 0.5 and 1.5$"),
+        (TargetPolicy(0.5, float("inf")), ValueError, "got 0.5 and inf$"),
+        (TargetPolicy(0.5, MAX_EVERY + 1), ValueError, "frames in 1..1000; got 0.5 and 1001$"),
+        ((0.5, 1, 2), TypeError, r"must be a TargetPolicy, or .*; got \(0.5, 1, 2\)$"),
+        ((0.5,), TypeError, r"must be a TargetPolicy, or .*; got \(0.5,\)$"),
+        (0.5, TypeError, r"must be a TargetPolicy, or .*; got 0.5$"),
+    ],
 )
-def test_policies_that_are_none(policy):
-    with pytest.raises(ValueError, match="a target policy must be a share of the start in"):
-        goturn.Tracker(attentive(), device="cpu", target_policy=TargetPolicy(*policy))
+def test_what_is_no_policy(policy, error, text):
+    """In one sentence, to a tracker and to weights."""
+    for take in (
+        lambda: goturn.Tracker(attentive(), device="cpu", target_policy=policy),
+        lambda: replace(attentive(), target_policy=policy),
+    ):
+        with pytest.raises(error, match=text) as caught:
+            take()
+        assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_other_types_are_taken():
+    assert TargetPolicy(np.float32(0.5), np.int64(3)).checked() == (0.5, 3)
+    assert [type(each) for each in TargetPolicy(1, 2.0).checked()] == [float, int]
+    tracker = goturn.MultiTracker(attentive(), device="cpu", target_policy=(0.5, 3))
+    assert tracker.target_policy == TargetPolicy(0.5, 3)
 
 
 class TestFiles:
-    """The policy goes with the weights, and is no part of the network."""
-
-    policy = TargetPolicy(0.25, 4)
+    policy = TargetPolicy(0.3456789, 7)
 
     @pytest.fixture
     def weights(self) -> Weights:
@@ -124,26 +303,35 @@ class TestFiles:
         save(replace(weights, target_policy=self.policy), tmp_path / "p.h5")
         return tmp_path / "p.h5"
 
-    def test_it_is_kept(self, file, weights):
-        loaded = load(file)
-        assert loaded.target_policy == self.policy
-        assert isinstance(loaded.target_policy.every, int)
-        assert loaded.digest == weights.digest
-        assert goturn.MultiTracker(loaded, device="cpu").target_policy == self.policy
-        assert goturn.MultiTracker(weights, device="cpu").target_policy == PAPER
+    def test_it_is_kept(self, tmp_path, file, weights):
+        found = load(file)
+        assert found.target_policy == self.policy
+        assert type(found.target_policy.every) is int
+        assert found.digest == weights.digest  # the network is the same
+        save(weights, tmp_path / "plain.h5")
+        assert load(tmp_path / "plain.h5").target_policy is None
+        for precision in ("fp16", "int8"):
+            save(found, tmp_path / "less.h5", precision=precision)
+            assert load(tmp_path / "less.h5").target_policy == self.policy
 
-    def test_the_caller_has_the_last_word(self, file):
-        tracker = goturn.MultiTracker(file, device="cpu", target_policy=PAPER)
-        assert tracker.target_policy == PAPER
+    def test_a_file_without_one_is_as_it_always_was(self, tmp_path, weights):
+        save(weights, tmp_path / "plain.h5")
+        with h5py.File(tmp_path / "plain.h5") as opened:
+            assert "target_policy" not in opened.attrs
 
     @pytest.mark.parametrize(
         ("value", "says"),
         [
-            ((0.5, 4.0), "target_policy does not match the file_digest"),
-            ((0.25, 4.0, 1.0), "attribute target_policy is not two numbers"),
-            ((2.0, 4.0), "attribute target_policy: a target policy must be a share"),
-            ((np.nan, 4.0), "attribute target_policy: a target policy must be a share"),
-            ("often", "target_policy of / is not a number or a short list"),
+            ((0.3456789, 8), "calibration or target_policy does not match the file_digest"),
+            ((0.3456788, 7), "calibration or target_policy does not match the file_digest"),
+            ((0.3456789, 7.5), "attribute target_policy: a target policy must be"),
+            ((1.5, 7), "attribute target_policy: a target policy must be"),
+            ((np.nan, 7), "attribute target_policy: a target policy must be"),
+            ((0.5, 1e300), "attribute target_policy: a target policy must be"),
+            ((0.5, np.inf), "attribute target_policy: a target policy must be"),
+            (0.5, "attribute target_policy is not two numbers"),
+            ((0.5, 7, 1), "attribute target_policy is not two numbers"),
+            ("the papers", "target_policy of / is not a number or a short list"),
         ],
     )
     def test_another_one_is_noticed(self, file, value, says):
@@ -158,6 +346,32 @@ class TestFiles:
         with pytest.raises(WeightsError, match="does not match the file_digest"):
             load(file)
 
-    def test_one_that_is_none_is_refused(self, weights):
-        with pytest.raises(WeightsError, match="a target policy must be"):
-            replace(weights, target_policy=TargetPolicy(0.5, -1))
+    def test_one_that_was_added_is_noticed(self, tmp_path, weights):
+        save(weights, tmp_path / "plain.h5")
+        with h5py.File(tmp_path / "plain.h5", "r+") as opened:
+            opened.attrs["target_policy"] = (0.5, 2.0)
+        with pytest.raises(WeightsError, match="does not match the file_digest"):
+            load(tmp_path / "plain.h5")
+
+
+def test_a_tracker_asks_the_weights_unless_it_is_told(device, tmp_path):
+    own, told = TargetPolicy(0.3), TargetPolicy(0.75, 2)
+    save(replace(attentive(), target_policy=own), tmp_path / "w.h5")
+    by_itself = goturn.Tracker(tmp_path / "w.h5", device=device)
+    overruled = goturn.Tracker(tmp_path / "w.h5", device=device, target_policy=told)
+    papers = goturn.Tracker(by_itself.network, target_policy=PAPER)
+    plain = Network(attentive(), device)
+    assert tracked(by_itself) == tracked(goturn.Tracker(plain, target_policy=own))
+    assert tracked(overruled) == tracked(goturn.Tracker(plain, target_policy=told))
+    assert tracked(papers) == tracked(goturn.Tracker(plain))
+
+
+def test_results_under_another_policy_are_other_results(tmp_path):
+    """What an evaluation keeps results by: the weights' digest alone would take one for the other."""
+    prints = []
+    for number, policy in enumerate((None, PAPER, TargetPolicy(0.5))):
+        path = tmp_path / f"{number}.h5"
+        save(replace(attentive(), target_policy=policy), path)
+        prints.append(build(parse_tracker(f"{path},device=cpu")).fingerprint)
+    assert prints[0] == prints[1] != prints[2]
+    assert prints[0]["weights"] == prints[2]["weights"]

@@ -73,6 +73,8 @@ def test_rates_that_fall_smoothly():
         ("widths = [1.5]", r"widths must be a list of whole numbers; got \[1.5\]"),
         ("widths = [1, 2, 3, 4]", "widths must be one to three numbers"),
         ('loss = "l3"', "loss must be one of l1, l2; got 'l3'"),
+        ('solver = "adamw"', "solver must be one of sgd, adam; got 'adamw'"),
+        ("squares = 1.0", r"squares must be in 0.5..0.999999; got 1.0"),
         ("momentum = 1.0", r"momentum must be in 0..0.9999; got 1.0"),
         ('learn = "all"\ncache_features = 9', "cache_features is for convolutions that do not"),
         ("start_fc = true", "start_fc takes fc layers from the file that start names"),
@@ -98,6 +100,17 @@ def test_digest_is_of_what_decides_the_weights():
     assert len({config.digest(), *others}) == 5
 
 
+def test_settings_that_came_later_leave_old_runs_their_digest():
+    """A run from before there was a match, or Adam, can be gone on with."""
+    before = "8311f4a633da9933b6ed31680cb5efa613e96f0f1345c65e52d97adc371b52fa"
+    assert TrainConfig().digest() == before
+    others = [
+        TrainConfig(**{name: value}).digest()
+        for name, value in (("solver", "adam"), ("squares", 0.99), ("reduce", 8), ("match", True))
+    ]
+    assert len({before, *others}) == 5
+
+
 def test_rates_of_the_authors_solver():
     """fc weights 1e-5, biases twice that and without decay, convolutions none (facts 3.3)."""
     config, architecture = TrainConfig(), goturn((8, 8, 8))
@@ -110,6 +123,15 @@ def test_rates_of_the_authors_solver():
     for iteration, factor in ((99_999, 1), (100_000, 0.1), (499_999, 1e-4)):
         rate = solver.rates_at(config, architecture, iteration)["fc7/weight"].rate
         assert rate == pytest.approx(1e-5 * factor, rel=1e-12)
+
+
+def test_rates_of_adam():
+    """The same multipliers; iterations are counted from 1."""
+    config = TrainConfig(solver="adam", rate=3e-4, squares=0.99, decay=0.01)
+    rates = solver.rates_at(config, goturn((8,)), 41)
+    assert rates["fc6/weight"] == Rates(3e-4, 0.9, 0.01, 0.99, 42)
+    assert rates["fc8/bias"] == Rates(6e-4, 0.9, 0.0, 0.99, 42)
+    assert "rates (adam, momentum 0.9" in solver.describe(config, rates)
 
 
 def test_rates_of_convolutions_that_learn():

@@ -125,6 +125,34 @@ def test_stopped_and_resumed(tmp_path, data, kind):
     assert outcome.complete
     assert len(ended) >= 4
     assert files(tmp_path / "parts") == files(tmp_path / "whole")
+    assert not list((tmp_path / "whole").rglob("squares.h5"))
+
+
+def test_stopped_and_resumed_with_adam(tmp_path, data):
+    """Its means of squares are in a file of the checkpoint; without them it would go elsewhere."""
+    config = replace(data, validation=(), iterations=6, log_every=1, validate_every=100)
+    config = replace(config, solver="adam", rate=1e-3, decay=0.01, checkpoint_every=3)
+    lines = []
+    trainer.train(config, tmp_path / "whole", report=lines.append)
+    assert any("rates (adam, momentum 0.9" in line for line in lines)
+    assert trainer.train(replace(config, iterations=2), tmp_path / "parts").complete
+    assert (tmp_path / "parts" / "checkpoints" / "00000002" / "squares.h5").is_file()
+    assert trainer.train(config, tmp_path / "parts", resume=True).complete
+
+    def bits(run, name):
+        return (tmp_path / run / "checkpoints" / "00000006" / name).read_bytes()
+
+    for name in ("weights.h5", "solver.h5", "squares.h5"):
+        assert bits("parts", name) == bits("whole", name), name
+    # A damaged one is not gone on from: the checkpoint before it is, to the same end.
+    checkpoints = tmp_path / "parts" / "checkpoints"
+    damaged = checkpoints / "00000006" / "squares.h5"
+    damaged.write_bytes(bits("whole", "squares.h5")[:-9])
+    lines.clear()
+    assert trainer.train(config, tmp_path / "parts", resume=True, report=lines.append).complete
+    assert any("passed over" in line and "squares.h5" in line for line in lines)
+    assert bits("parts", "squares.h5") == bits("whole", "squares.h5")
+    assert bits("parts", "weights.h5") == bits("whole", "weights.h5")
 
 
 def test_averaged_weights_are_what_comes_out(tmp_path, data):

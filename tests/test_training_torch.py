@@ -9,7 +9,7 @@ only where the truth is as near to one as rounding can bring it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ import torch
 from checks import load_backend
 from goturn.architecture import Architecture, Conv, MaxPool, goturn
 from goturn.network import ForwardPass, Network
-from goturn.training.step import training_step
+from goturn.training.step import Rates, training_step
 from torch_goturn import TorchTraining
 from training_case import (
     DECAY,
@@ -257,3 +257,42 @@ def test_another_solver_would_be_noticed():
             assert max(weights) < 1
         else:
             assert min(weights) > 10
+
+
+def test_adam_is_pytorchs_adamw():
+    """Three updates in float64, from gradients of each one's own.
+
+    A step is at most rate / 1e-8 times as far off as its gradient, where that is zero: gradients agree to
+    1e-13, and so steps to 1e-5 of the rate at worst.
+    """
+    architecture = goturn(NARROW)
+    weights, batch = fixed_weights(architecture), fixed_batch(FEW, seed=7)
+    start = {name: value.copy() for name, value in weights.parameters.items()}
+    network = Network(weights, "reference", dtype=np.float64)
+    step = training_step(network, adam=True)
+    theirs = TorchTraining(start, architecture.head, torch.float64, towers=False, loss="l1")
+    learn = {n: p for n, p in theirs.network.parameters.items() if p.requires_grad}
+    adam = torch.optim.AdamW([{"params": [p], "name": n} for n, p in learn.items()])
+    rate = 1e-4
+    wide = replace(batch, targets=batch.targets.astype(np.float64))
+    wide = replace(wide, searches=batch.searches.astype(np.float64))
+    for turn in range(3):
+        rates = {}
+        for group in adam.param_groups:
+            name = group["name"]
+            decay = 0.1 if name.endswith("weight") else 0.0
+            rates[name] = Rates(rate, 0.9, decay, 0.99, turn + 1)
+            group.update(lr=rate, betas=(0.9, 0.99), eps=1e-8, weight_decay=decay)
+        want = theirs.differentiate(batch, turn)
+        assert step.run(wide, rates, dropout_key=dropout_key(turn)) == pytest.approx(want, rel=1e-9)
+        adam.step()
+    squares, velocities = step.squares(), step.velocities()
+    for name, parameter in learn.items():
+        found, expected = network.parameters[name], parameter.detach().numpy()
+        assert np.abs(expected - start[name]).max() > rate
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * rate, err_msg=name)
+        state = adam.state[parameter]
+        for ours, its in ((velocities, "exp_avg"), (squares, "exp_avg_sq")):
+            value = state[its].numpy()
+            size = np.abs(value).max()
+            np.testing.assert_allclose(ours[name], value, rtol=1e-9, atol=1e-11 * size)

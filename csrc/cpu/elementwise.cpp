@@ -58,8 +58,8 @@ void adam_update(std::int64_t count, const AdamRates& rates, const float* gradie
       const float s = rates.squares * square[i] + rates.fresh_squares * (g * g);
       velocity[i] = v;
       square[i] = s;
-      weight[i] -= rates.step * v / (rates.root * std::sqrt(s) + rates.epsilon) +
-                   rates.shrink * weight[i];
+      weight[i] -=
+          rates.step * v / (rates.root * std::sqrt(s) + rates.epsilon) + rates.shrink * weight[i];
     }
   });
 }

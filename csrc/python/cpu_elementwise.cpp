@@ -102,20 +102,21 @@ void sgd_update(const py::object& weight_object, const py::object& gradient_obje
 
 void adam_update(const py::object& weight_object, const py::object& gradient_object,
                  const py::object& velocity_object, const py::object& square_object, float momentum,
-                 float fresh, float squares, float fresh_squares, float step, float root, float shrink, float epsilon) {
+                 float fresh, float squares, float fresh_squares, float step, float root,
+                 float shrink, float epsilon) {
   py::array weight = changed_of(weight_object, "adam_update: weight");
   const py::array gradient = contiguous_of<float>(gradient_object, "adam_update: gradient");
   py::array velocity = changed_of(velocity_object, "adam_update: velocity");
   py::array square = changed_of(square_object, "adam_update: square");
-  check_one_shape("adam_update", {{"weight", weight},
-                                  {"gradient", gradient},
-                                  {"velocity", velocity},
-                                  {"square", square}});
+  check_one_shape(
+      "adam_update",
+      {{"weight", weight}, {"gradient", gradient}, {"velocity", velocity}, {"square", square}});
   auto* w = static_cast<float*>(weight.mutable_data());
   auto* v = static_cast<float*>(velocity.mutable_data());
   auto* s = static_cast<float*>(square.mutable_data());
   const py::gil_scoped_release release;
-  cpu::adam_update(weight.size(), {momentum, fresh, squares, fresh_squares, step, root, shrink, epsilon},
+  cpu::adam_update(weight.size(),
+                   {momentum, fresh, squares, fresh_squares, step, root, shrink, epsilon},
                    values_of(gradient), w, v, s);
 }
 
@@ -138,8 +139,8 @@ void bind_elementwise(py::module_& module) {
              "v = momentum v + rate (gradient + decay w); w = w - v, in place.");
   module.def("adam_update", &adam_update, py::arg("weight"), py::arg("gradient"),
              py::arg("velocity"), py::arg("square"), py::kw_only(), py::arg("momentum"),
-             py::arg("fresh"), py::arg("squares"), py::arg("fresh_squares"), py::arg("step"), py::arg("root"), py::arg("shrink"),
-             py::arg("epsilon"),
+             py::arg("fresh"), py::arg("squares"), py::arg("fresh_squares"), py::arg("step"),
+             py::arg("root"), py::arg("shrink"), py::arg("epsilon"),
              "v = momentum v + fresh gradient; s = squares s + fresh_squares gradient^2; "
              "w = w - step v / (root sqrt(s) + epsilon) - shrink w, in place.");
 }

@@ -125,10 +125,9 @@ void adam_update(const py::object& weight_object, const py::object& gradient_obj
   const DeviceArray gradient = device_contiguous_of(gradient_object, "adam_update: gradient");
   const DeviceArray velocity = device_changed_of(velocity_object, "adam_update: velocity");
   const DeviceArray square = device_changed_of(square_object, "adam_update: square");
-  check_one_shape("adam_update", {{"weight", weight},
-                                  {"gradient", gradient},
-                                  {"velocity", velocity},
-                                  {"square", square}});
+  check_one_shape(
+      "adam_update",
+      {{"weight", weight}, {"gradient", gradient}, {"velocity", velocity}, {"square", square}});
   const DeviceArray rates = device_array_of(rates_object, "adam_update: rates");
   static_assert(sizeof(AdamRates) == 8 * sizeof(float));
   check_contiguous(rates);
@@ -163,12 +162,12 @@ void bind_cuda_linear_backward(py::module_& module) {
              py::arg("rates"), py::kw_only(), py::arg("stream"),
              "v = momentum v + rate (gradient + decay w); w = w - v, in place; rates (3,): rate, "
              "momentum, decay.");
-  module.def("adam_update", &adam_update, py::arg("weight"), py::arg("gradient"),
-             py::arg("velocity"), py::arg("square"), py::arg("rates"), py::kw_only(),
-             py::arg("stream"),
-             "v = momentum v + fresh gradient; s = squares s + fresh_squares gradient^2; "
-             "w = w - step v / (root sqrt(s) + epsilon) - shrink w, in place; rates (8,): momentum, "
-             "fresh, squares, fresh_squares, step, root, shrink, epsilon.");
+  module.def(
+      "adam_update", &adam_update, py::arg("weight"), py::arg("gradient"), py::arg("velocity"),
+      py::arg("square"), py::arg("rates"), py::kw_only(), py::arg("stream"),
+      "v = momentum v + fresh gradient; s = squares s + fresh_squares gradient^2; "
+      "w = w - step v / (root sqrt(s) + epsilon) - shrink w, in place; rates (8,): momentum, "
+      "fresh, squares, fresh_squares, step, root, shrink, epsilon.");
 }
 
 }  // namespace goturn::python

@@ -12,6 +12,7 @@ goes.  It is still one network, and what it learns is all offline:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -30,6 +31,23 @@ class TargetPolicy(NamedTuple):
     every: int = 1
     """Frames after which the target is taken anew; 1 is the paper's."""
 
+    @classmethod
+    def of(cls, given: Iterable[float]) -> TargetPolicy:
+        """One that a caller gives, as a policy or as its two numbers, checked.
+
+        Raises:
+            TypeError: not two of anything.
+            ValueError: as :meth:`checked`.
+        """
+        try:
+            start, every = given
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                "a target policy must be a TargetPolicy, or its share of the start and its number of "
+                f"frames; got {given!r}"
+            ) from error
+        return cls(start, every).checked()  # type: ignore[arg-type]
+
     def checked(self) -> TargetPolicy:
         """The same, as a float and a whole number.
 
@@ -38,7 +56,8 @@ class TargetPolicy(NamedTuple):
         """
         try:
             start, every = float(self.start), int(self.every)
-            sound = 0 <= start <= 1 and every == self.every and 1 <= every <= MAX_EVERY
+            given = start == self.start and every == self.every  # no text is
+            sound = given and 0 <= start <= 1 and 1 <= every <= MAX_EVERY
         except (TypeError, ValueError, OverflowError):
             sound = False
         if not sound:

@@ -60,6 +60,7 @@ class MultiTracker:
 
     Raises:
         FileNotFoundError, ValueError: no such file, or not weights, or not a policy.
+        TypeError: weights, or a policy, of another type.
         RuntimeError: a device that is not there.
     """
 
@@ -73,9 +74,9 @@ class MultiTracker:
         target_policy: TargetPolicy | None = None,
     ) -> None:
         self.network = _as_network(weights, device, precision)
-        self.target_policy = (
-            self.network.target_policy if target_policy is None else TargetPolicy(*target_policy)
-        ).checked()
+        self.target_policy = TargetPolicy.of(
+            self.network.target_policy if target_policy is None else target_policy
+        )
         self._pipeline = pipeline_of(self.network, ahead=ahead, start=self.target_policy.start)
         self._boxes: dict[int, Box] = {}  # in the order of the pipeline's targets
         self._ages: dict[int, int] = {}  # frames since each was added

@@ -248,7 +248,7 @@ def _build_goturn(spec: TrackerSpec) -> tuple[AnyTracker, dict[str, object]]:
         "weights": weights.digest,
         "device": network.ops.name,
         "precision": network.precision,
-        "target": list(policy),
+        "target_policy": list(policy),  # which the weights' digest is not of
         "ahead": ahead,  # the boxes are the same, their times are not
         "code": code_digest(),
     }

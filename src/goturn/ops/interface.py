@@ -58,7 +58,16 @@ ADAM_EPSILON = 1e-8
 def adam_rates(
     *, rate: float, momentum: float, squares: float, decay: float, iteration: int
 ) -> dict[str, float]:
-    """The numbers of one step of :meth:`Ops.adam_update`, in the kernels' order and words."""
+    """The numbers of one step of :meth:`Ops.adam_update`, in the kernels' order and words.
+
+    Raises:
+        ValueError: an iteration before the first, or a mean that takes up nothing.
+    """
+    if not (iteration >= 1 and 0 <= momentum < 1 and 0 <= squares < 1):
+        raise ValueError(
+            "adam_update: iteration must be at least 1, momentum and squares in [0, 1); "
+            f"got {iteration}, {momentum} and {squares}"
+        )
     return {
         "momentum": momentum,
         "fresh": 1 - momentum,

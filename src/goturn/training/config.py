@@ -109,11 +109,13 @@ class TrainConfig:
         "fc",
         "layers that learn: fc, all (convolutions too), or the name of a convolution, from which on",
     )
-    solver: str = _setting("sgd", f"how weights are updated: {', '.join(SOLVERS)}")
+    solver: str = _setting("sgd", f"how weights are updated: {', '.join(SOLVERS)}", later=True)
     rate: float = _setting(1e-5, "learning rate of fc weights; of biases twice as much")
     conv_rate: float = _setting(1e-7, "learning rate of convolutions, where they learn")
     momentum: float = _setting(0.9, "of the velocity")
-    squares: float = _setting(0.999, "how much stays of Adam's mean of squared gradients")
+    squares: float = _setting(
+        0.999, "how much stays of Adam's mean of squared gradients", later=True
+    )
     decay: float = _setting(5e-4, "weight decay, of weights alone")
     schedule: str = _setting("step", f"how rates fall: {', '.join(SCHEDULES)}")
     step_size: int = _setting(100_000, "iterations after which rates fall, or in which they do")

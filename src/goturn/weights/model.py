@@ -117,7 +117,7 @@ class Weights:
             )
         if self.target_policy is not None:
             try:
-                object.__setattr__(self, "target_policy", self.target_policy.checked())
+                object.__setattr__(self, "target_policy", TargetPolicy.of(self.target_policy))
             except ValueError as error:
                 sentences.append(str(error))
         if sentences:
