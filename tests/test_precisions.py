@@ -468,7 +468,7 @@ def test_fc8_on_real_crops(shared_data, prototype):
 
 @pytest.mark.slow
 def test_overlap_on_the_validation_sequences(shared_data, prototype):
-    """Mean IoU within 0.01 of fp32's, with a fresh start from the truth every 25 frames.
+    """Mean IoU within 0.01 of fp32's over 50 frames each, with a fresh start from the truth every 25.
 
     Over whole sequences feedback drives any two roundings apart, by 0.05 of one sequence's mean in
     either direction, and the mean of 16 sequences by nearly 0.01: that would measure chance.
@@ -476,7 +476,7 @@ def test_overlap_on_the_validation_sequences(shared_data, prototype):
     networks = {p: Network(prototype, "cpu", precision=p) for p in ("fp32", *PRECISIONS)}
     found: dict[str, list[float]] = {name: [] for name in networks}
     for folder in sorted((shared_data / "data" / "videos" / "val").iterdir()):
-        frames, truth = read_sequence(folder)
+        frames, truth = (part[:50] for part in read_sequence(folder))
         labelled = np.isfinite(truth).all(axis=1)
         for name, network in networks.items():
             tracker = goturn.Tracker(network)
@@ -489,6 +489,6 @@ def test_overlap_on_the_validation_sequences(shared_data, prototype):
                     found[name].append(box.iou(goturn.Box(*truth[i])))
     means = {name: float(np.mean(values)) for name, values in found.items()}
     print(len(found["fp32"]), means)
-    assert len(found["fp32"]) > 1000
+    assert len(found["fp32"]) > 600
     for name in PRECISIONS:
         assert abs(means[name] - means["fp32"]) <= 0.01, means

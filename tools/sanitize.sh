@@ -20,10 +20,6 @@ if [ "${1:-}" = --thread ]; then
   fi
 else
   build_sanitized_modules
-  if [ $# -eq 0 ]; then
-    set -- tests/test_crop_resize.py tests/test_native.py tests/test_cpu_engine.py tests/test_cpu_ops.py \
-      tests/test_precisions.py::TestFormats tests/test_precisions.py::TestLinear \
-      tests/test_precisions.py::TestTower
-  fi
+  if [ $# -eq 0 ]; then set -- $native_tests; fi
 fi
 run_tests "$@"
