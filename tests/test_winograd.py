@@ -25,8 +25,8 @@ from test_cpu_engine import run
 
 EPS = np.finfo(np.float32).eps
 
-#: The points at which both algorithms multiply, infinity apart.
-POINTS = (0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))
+#: The points at which the algorithms for kernels of so many taps multiply, infinity apart.
+POINTS = {3: (0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5)), 5: (0, 0.5, -0.5, 1, -1, 2, -2)}
 
 #: Side, kernel, stride, pad, groups, channels (3: the crop itself), outputs.
 CASES = [
@@ -63,15 +63,17 @@ def transforms(taps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A^T, G, B^T: powers of the points; the filter's values at the points over the product of each
     point's distances from the others; and polynomials that are 0 at all points but one.
     """
-    side = 6 - taps + 1
-    a, g, b = np.zeros((side, 6)), np.zeros((6, taps)), np.zeros((6, 6))
-    for i, point in enumerate(POINTS):
-        others = [other for other in POINTS if other != point]
+    points = POINTS[taps]
+    tile = len(points) + 1
+    side = tile - taps + 1
+    a, g, b = np.zeros((side, tile)), np.zeros((tile, taps)), np.zeros((tile, tile))
+    for i, point in enumerate(points):
+        others = [other for other in points if other != point]
         a[:, i] = [point**j for j in range(side)]
         g[i] = [point**j / np.prod([point - other for other in others]) for j in range(taps)]
-        b[i, :5] = np.poly(others)[::-1]
-    a[-1, 5] = g[5, -1] = 1
-    b[5] = np.poly(POINTS)[::-1]
+        b[i, :-1] = np.poly(others)[::-1]
+    a[-1, -1] = g[-1, -1] = 1
+    b[-1] = np.poly(points)[::-1]
     return a, g, b
 
 
@@ -83,14 +85,14 @@ def by_points(
     a, g, b = (np.abs(m) if absolute else m for m in transforms(taps))
     if absolute:
         x, weight = np.abs(x), np.abs(weight)
-    side = len(a)
+    side, tile = a.shape
     height, width = (size - taps + 1 for size in x.shape[2:])
     rows, columns = -(-height // side), -(-width // side)
     fill = (rows * side + taps - 1 - x.shape[2], columns * side + taps - 1 - x.shape[3])
     x = np.pad(x, ((0, 0), (0, 0), (0, fill[0]), (0, fill[1])))
-    tiles = np.lib.stride_tricks.sliding_window_view(x, (6, 6), (2, 3))[:, :, ::side, ::side]
-    points = (b @ tiles @ b.T).reshape(len(x), groups, -1, rows, columns, 6, 6)
-    filters = (g @ weight @ g.T).reshape(groups, -1, points.shape[2], 6, 6)
+    tiles = np.lib.stride_tricks.sliding_window_view(x, (tile, tile), (2, 3))[:, :, ::side, ::side]
+    points = (b @ tiles @ b.T).reshape(len(x), groups, -1, rows, columns, tile, tile)
+    filters = (g @ weight @ g.T).reshape(groups, -1, points.shape[2], tile, tile)
     products = np.einsum("ngcyxij,gkcij->ngkyxij", points, filters)
     pixels = np.moveaxis(a @ products @ a.T, 5, 4)
     return pixels.reshape(len(x), len(weight), rows * side, columns * side)[:, :, :height, :width]

@@ -1,20 +1,20 @@
-// Winograd's F(4 x 4, 3 x 3) and F(2 x 2, 5 x 5): 36 products for 16 pixels instead of 144, and for
-// 4 pixels instead of 100.  Both multiply polynomials at the same six points, so that they differ
-// in the transform of the filters and in how many pixels come of a tile.
+// Winograd's F(4 x 4, 3 x 3) and F(4 x 4, 5 x 5): for 16 pixels 36 products instead of 144, and 64
+// instead of 400.  Both multiply polynomials at points.
 //
-// The points are 0, +-sqrt(1/2), +-sqrt(2) and infinity.  Their squares are powers of two and each
-// other's inverses, which keeps the transforms short; and they are closer to 1 than the usual +-1
-// and +-2, which halves the error (from 4.6 times a direct convolution's to 2.2 times, and for 5 x
-// 5 from 3.2 to 1.4).
+// The six points of 3 x 3 are 0, +-sqrt(1/2), +-sqrt(2) and infinity.  Their squares are powers of
+// two and each other's inverses, which keeps the transforms short; and they are closer to 1 than
+// the usual +-1 and +-2, which halves the error (from 4.6 times a direct convolution's to 2.2
+// times). The eight of 5 x 5 are 0, +-1/2, +-1, +-2 and infinity; none of those tried errs less.
 //
 // A piece of work is a stretch of tiles by some blocks of output channels.  For a few blocks at a
-// time, 36 matrix products (tiles by input channels by output channels) go into a buffer that stays
-// in the second cache, from where they become pixels.  conv3 to conv5 have 16 tiles and up to 14 MB
-// of weights, which come from memory: pieces share the tiles, transformed once, and have weights of
-// their own, which are fetched ahead of their use.  conv1 and conv2 have 196 tiles and up to 1.8 MB
-// of weights: pieces share the weights, and each transforms the tiles that it needs.
+// time, a matrix product for each point (tiles by input channels by output channels) goes into a
+// buffer that stays in the second cache, from where they become pixels.  conv3 to conv5 have 16
+// tiles and up to 14 MB of weights, which come from memory: pieces share the tiles, transformed
+// once, and have weights of their own, which are fetched ahead of their use; so it is with conv2's
+// 49 tiles and 3 MB.  conv1 has 196 tiles and 0.7 MB of weights: pieces share the weights, and each
+// transforms the tiles that it needs.
 //
-// The 666 M products of a crop become 247 M.
+// The 666 M products of a crop become 198 M.
 
 #include "cpu/conv2d_winograd.h"
 
@@ -27,14 +27,16 @@
 namespace goturn::cpu {
 namespace {
 
-constexpr std::int64_t kTileSide = 6;
-constexpr std::int64_t kPoints = kTileSide * kTileSide;  // products of a tile and pair of channels
+constexpr std::int64_t kSide = 4;  // of the pixels that a tile gives
+constexpr std::int64_t kMostPoints = 64;
 // Of a piece, the most tiles; and where there are many, the least that are worth reading all
 // weights.
 constexpr std::int64_t kMostTiles = 32;
 constexpr std::int64_t kLeastTiles = 16;
-// Tiles times blocks of channels whose products are in the buffer together: 150 kB of blocks of 16.
-constexpr std::int64_t kTileBlocks = 64;
+// Points times tiles times blocks of channels whose products are in the buffer together: 150 kB of
+// blocks of 16.
+constexpr std::int64_t kProducts = 36 * 64;
+static_assert(kProducts >= kMostPoints * kMostTiles);
 // Tiles that are transformed together, for pieces to share.
 constexpr std::int64_t kTilesPerStep = 4;
 // Pieces of work for each thread, so that none waits long for the last one.
@@ -75,14 +77,30 @@ void at_points(const double* from, std::int64_t step, std::int64_t taps, double 
   *minus = (parts[0] - odd) / distances;
 }
 
-// One dimension of the filter's transform: `taps` weights, 3 or 5, to six.
+// One dimension of the filter's transform: 3 weights to six values, 5 to eight.
 void transform(const double* from, std::int64_t step, std::int64_t taps, double* to,
                std::int64_t to_step) {
-  to[0] = from[0];
-  at_points(from, step, taps, 0.5, -1.5, to + to_step, to + 2 * to_step);
-  at_points(from, step, taps, 2, 6, to + 3 * to_step, to + 4 * to_step);
-  to[5 * to_step] = from[(taps - 1) * step];
+  const auto pair = [&](std::int64_t index, double square, double distances) {
+    at_points(from, step, taps, square, distances, to + index * to_step,
+              to + (index + 1) * to_step);
+  };
+  const double last = from[(taps - 1) * step];
+  if (taps == 3) {
+    to[0] = from[0];
+    pair(1, 0.5, -1.5);
+    pair(3, 2, 6);
+    to[5 * to_step] = last;
+  } else {
+    to[0] = -from[0];
+    pair(1, 0.25, 1.40625);
+    pair(3, 1, -4.5);
+    pair(5, 4, 90);
+    to[7 * to_step] = last;
+  }
 }
+
+// Of a kernel's tiles.
+std::int64_t tile_side_for(std::int64_t kernel) { return kSide + kernel - 1; }
 
 }  // namespace
 
@@ -94,7 +112,7 @@ struct WinogradConv::Piece {
   std::int64_t blocks;
 };
 
-// Values of (36, .., width), those of a point `stride` apart from those of the next.
+// Values of (points, .., width), those of a point `stride` apart from those of the next.
 struct WinogradConv::Values {
   float* data;
   std::int64_t stride;
@@ -111,9 +129,9 @@ struct WinogradConv::Place {
 bool WinogradConv::takes(const Image& out, std::int64_t kernel, std::int64_t stride) {
   const std::int64_t squares = divide_up(kernel, stride);
   if (squares != 3 && squares != 5) return false;
-  const std::int64_t side = kTileSide - squares + 1;
-  const std::int64_t tiles = divide_up(out.height, side) * divide_up(out.width, side);
-  return tiles * kPoints * stride * stride < out.height * out.width * kernel * kernel;
+  const std::int64_t points = tile_side_for(squares) * tile_side_for(squares);
+  const std::int64_t tiles = divide_up(out.height, kSide) * divide_up(out.width, kSide);
+  return tiles * points * stride * stride < out.height * out.width * kernel * kernel;
 }
 
 WinogradConv::WinogradConv(const Image& in, const Image& out, std::int64_t kernel,
@@ -121,14 +139,15 @@ WinogradConv::WinogradConv(const Image& in, const Image& out, std::int64_t kerne
     : in_(in),
       out_(out),
       kernel_(kernel),
-      side_(kTileSide - kernel + 1),
+      tile_side_(tile_side_for(kernel)),
+      points_(tile_side_ * tile_side_),
       groups_(groups),
-      tile_rows_(divide_up(out.height, side_)),
-      tile_columns_(divide_up(out.width, side_)) {
+      tile_rows_(divide_up(out.height, kSide)),
+      tile_columns_(divide_up(out.width, kSide)) {
   const std::int64_t width = kernels().tile_channels;
   const std::int64_t out_group = out.channels / groups;
   blocks_ = divide_up(out_group, width);
-  weight_ = zeros(values_of({groups, blocks_, kPoints, in.channels / groups, width}));
+  weight_ = zeros(values_of({groups, blocks_, points_, in.channels / groups, width}));
   bias_ = zeros(values_of({groups, blocks_, width}));
   for (std::int64_t channel = 0; channel < out.channels; ++channel) {
     const std::int64_t first = channel / out_group * blocks_ * width;
@@ -146,18 +165,18 @@ void WinogradConv::pack(const FilterLayout& filters, std::int64_t block) {
     for (std::int64_t lane = 0; lane < count; ++lane) {
       const float* from = filters.data + block / blocks_ * filters.group_stride +
                           (first + lane) * filters.out_stride + c * filters.in_stride;
-      double taps[25], rows[kTileSide * 5], points[kPoints];
+      double taps[25], rows[8 * 5], points[kMostPoints];
       for (std::int64_t tap = 0; tap < kernel_ * kernel_; ++tap) {
         taps[tap] = static_cast<double>(from[tap * filters.tap_stride]);
       }
       for (std::int64_t column = 0; column < kernel_; ++column) {
         transform(taps + column, kernel_, kernel_, rows + column, kernel_);
       }
-      for (std::int64_t row = 0; row < kTileSide; ++row) {
-        transform(rows + kernel_ * row, 1, kernel_, points + kTileSide * row, 1);
+      for (std::int64_t row = 0; row < tile_side_; ++row) {
+        transform(rows + kernel_ * row, 1, kernel_, points + tile_side_ * row, 1);
       }
-      for (std::int64_t point = 0; point < kPoints; ++point) {
-        const std::int64_t at = ((block * kPoints + point) * in_group + c) * width + lane;
+      for (std::int64_t point = 0; point < points_; ++point) {
+        const std::int64_t at = ((block * points_ + point) * in_group + c) * width + lane;
         weight_[static_cast<std::size_t>(at)] = static_cast<float>(points[point]);
       }
     }
@@ -166,15 +185,15 @@ void WinogradConv::pack(const FilterLayout& filters, std::int64_t block) {
 
 const float* WinogradConv::weights(std::int64_t block, std::int64_t point) const {
   return weight_.get() +
-         (block * kPoints + point) * (in_.channels / groups_) * kernels().tile_channels;
+         (block * points_ + point) * (in_.channels / groups_) * kernels().tile_channels;
 }
 
 std::int64_t WinogradConv::scratch_values(std::int64_t images) const {
   return values_of(
-      {kPoints, values_of({images, tile_rows_, tile_columns_, in_.channels}) + kApart});
+      {points_, values_of({images, tile_rows_, tile_columns_, in_.channels}) + kApart});
 }
 
-// Channels [first_channel, first_channel + channels) of some tiles, into (36, tiles, channels).
+// Channels [first_channel, first_channel + channels) of some tiles, into (points, tiles, channels).
 void WinogradConv::transform_input(const float* input, std::int64_t first_tile, std::int64_t tiles,
                                    std::int64_t first_channel, const Values& to) const {
   const Kernels& k = kernels();
@@ -183,18 +202,19 @@ void WinogradConv::transform_input(const float* input, std::int64_t first_tile, 
   for (std::int64_t tile = 0; tile < tiles; ++tile) {
     const Place place = place_of(first_tile + tile);
     const float* image = input + place.image * in_.values() + first_channel;
-    const float* pixels[kPoints];
-    for (std::int64_t i = 0; i < kPoints; ++i) {
-      const std::int64_t row = place.row + i / kTileSide, column = place.column + i % kTileSide;
+    const float* pixels[kMostPoints];
+    for (std::int64_t i = 0; i < points_; ++i) {
+      const std::int64_t row = place.row + i / tile_side_, column = place.column + i % tile_side_;
       // Beyond the border, where a last tile has pixels that do not exist.
       const bool there = row < rows && column < columns;
       pixels[i] = there ? image + row * in_.row() + column * in_.channels : zero.data();
     }
-    k.winograd_input(pixels, to.width, to.data + tile * to.width, to.stride);
+    k.winograd_input(static_cast<int>(tile_side_), pixels, to.width, to.data + tile * to.width,
+                     to.stride);
   }
 }
 
-// Of `inputs`, those of the group from `channel` on, into (36, piece.blocks, piece.tiles,
+// Of `inputs`, those of the group from `channel` on, into (points, piece.blocks, piece.tiles,
 // tile_channels).
 void WinogradConv::multiply(const Piece& piece, const Values& inputs,
                             const Values& products) const {
@@ -207,7 +227,7 @@ void WinogradConv::multiply(const Piece& piece, const Values& inputs,
   for (std::int64_t row = 0; row <= rows; ++row) starts[row] = piece.tiles * row / rows;
   const std::int64_t ahead = divide_up(width, rows);
   const std::int64_t end = piece.block + piece.blocks;
-  for (std::int64_t point = 0; point < kPoints; ++point) {
+  for (std::int64_t point = 0; point < points_; ++point) {
     const float* from = inputs.data + point * inputs.stride;
     float* to = products.data + point * products.stride;
     for (std::int64_t block = piece.block; block < end; ++block) {
@@ -216,7 +236,7 @@ void WinogradConv::multiply(const Piece& piece, const Values& inputs,
       const float* next = weight;
       if (block + 1 < end) {
         next = weights(block + 1, point);
-      } else if (point + 1 < kPoints) {
+      } else if (point + 1 < points_) {
         next = weights(piece.block, point + 1);
       } else if (end < groups_ * blocks_) {
         next = weights(end, 0);
@@ -240,14 +260,14 @@ void WinogradConv::transform_output(const Piece& piece, const Values& products, 
   for (std::int64_t tile = 0; tile < piece.tiles; ++tile) {
     const Place place = place_of(piece.tile + tile);
     float* to = output + place.image * out_.values();
-    float* pixels[16];
-    for (std::int64_t i = 0; i < side_ * side_; ++i) {
-      const std::int64_t y = place.row + i / side_, x = place.column + i % side_;
+    float* pixels[kSide * kSide];
+    for (std::int64_t i = 0; i < kSide * kSide; ++i) {
+      const std::int64_t y = place.row + i / kSide, x = place.column + i % kSide;
       pixels[i] = y < out_.height && x < out_.width ? to + out_.at(y, x) : nullptr;
     }
     for (std::int64_t index = 0; index < piece.blocks; ++index) {
       const std::int64_t block = piece.block + index, first = block % blocks_ * width;
-      k.winograd_output(static_cast<int>(side_),
+      k.winograd_output(static_cast<int>(tile_side_),
                         products.data + (index * piece.tiles + tile) * width, products.stride,
                         std::min(width, out_group - first), bias_.get() + block * width, relu,
                         pixels, block / blocks_ * out_group + first);
@@ -257,7 +277,7 @@ void WinogradConv::transform_output(const Piece& piece, const Values& products, 
 
 WinogradConv::Place WinogradConv::place_of(std::int64_t tile) const {
   const std::int64_t in_image = tile_rows_ * tile_columns_;
-  return {tile / in_image, tile % in_image / tile_columns_ * side_, tile % tile_columns_ * side_};
+  return {tile / in_image, tile % in_image / tile_columns_ * kSide, tile % tile_columns_ * kSide};
 }
 
 void WinogradConv::run(const float* input, float* output, std::int64_t images, bool relu,
@@ -287,12 +307,12 @@ void WinogradConv::run(const float* input, float* output, std::int64_t images, b
     const std::int64_t begin = tiles * part / parts, end = tiles * (part + 1) / parts;
     const std::int64_t first = group * blocks_ + blocks_ * span / spans;
     const std::int64_t last = group * blocks_ + blocks_ * (span + 1) / spans;
-    const std::int64_t together = std::min(kTileBlocks / (end - begin), last - first);
-    const Values products{piece_products.take(kPoints * (kTileBlocks * width + kApart)),
+    const std::int64_t together = std::min(kProducts / (points_ * (end - begin)), last - first);
+    const Values products{piece_products.take(kProducts * width + points_ * kApart),
                           (end - begin) * together * width + kApart, width};
     Values inputs{scratch + begin * in_.channels + group * in_group, point_stride, in_.channels};
     if (own_inputs) {
-      inputs = {piece_inputs.take(kPoints * (kMostTiles * in_group + kApart)),
+      inputs = {piece_inputs.take(points_ * (kMostTiles * in_group + kApart)),
                 (end - begin) * in_group + kApart, in_group};
       transform_input(input, begin, end - begin, group * in_group, inputs);
     }

@@ -1,4 +1,4 @@
-// Convolutions of 3 x 3 and 5 x 5 with stride 1 by Winograd's F(4 x 4, 3 x 3) and F(2 x 2, 5 x 5),
+// Convolutions of 3 x 3 and 5 x 5 with stride 1 by Winograd's F(4 x 4, 3 x 3) and F(4 x 4, 5 x 5),
 // in single precision.
 #pragma once
 
@@ -40,12 +40,13 @@ class WinogradConv {
   Image in_;
   Image out_;
   std::int64_t kernel_;
-  std::int64_t side_;  // of the pixels that a tile gives
+  std::int64_t tile_side_;
+  std::int64_t points_;  // products of a tile and pair of channels
   std::int64_t groups_;
   std::int64_t blocks_;  // of tile_channels, per group
   std::int64_t tile_rows_;
   std::int64_t tile_columns_;
-  Floats weight_;  // (groups, blocks, 36, in / groups, tile_channels)
+  Floats weight_;  // (groups, blocks, points, in / groups, tile_channels)
   Floats bias_;    // (groups, blocks, tile_channels)
 };
 

@@ -71,17 +71,18 @@ struct Kernels {
   void (*lrn)(const float* x, std::int64_t channels, std::int64_t size, float alpha_over_size,
               float beta, float k, float* y);
 
-  // Winograd's convolution of 6 x 6 pixels at a time, with the points that conv2d_winograd.cpp
-  // states: pixels, row by row, to the 36 values that are multiplied; products of those with
-  // weights, summed over the input's channels; and such sums to side x side pixels, `side` 2 or 4,
-  // plus bias, then ReLU where asked for.
-  //   pixels  (36) and (side * side) pointers to `channels` floats each; of the latter null where
+  // Winograd's convolution of tile_side x tile_side pixels at a time, 6 or 8, with the points that
+  // conv2d_winograd.cpp states: pixels, row by row, to as many values, which are multiplied;
+  // products of those with weights, summed over the input's channels; and such sums to 4 x 4
+  // pixels, plus bias, then ReLU where asked for.
+  //   pixels  (tile_side^2) and (16) pointers to `channels` floats each; of the latter null where
   //           not wanted, and written from `first` on
-  //   to      (36) of `channels` floats, to_stride apart: written
-  //   from    (36) of `channels` floats rounded up to `lanes`, from_stride apart; bias likewise
-  void (*winograd_input)(const float* const* pixels, std::int64_t channels, float* to,
-                         std::int64_t to_stride);
-  void (*winograd_output)(int side, const float* from, std::int64_t from_stride,
+  //   to      (tile_side^2) of `channels` floats, to_stride apart: written
+  //   from    (tile_side^2) of `channels` floats rounded up to `lanes`, from_stride apart; bias
+  //           likewise
+  void (*winograd_input)(int tile_side, const float* const* pixels, std::int64_t channels,
+                         float* to, std::int64_t to_stride);
+  void (*winograd_output)(int tile_side, const float* from, std::int64_t from_stride,
                           std::int64_t channels, const float* bias, bool relu, float* const* pixels,
                           std::int64_t first);
   //   tiles   1 to tile_pixels

@@ -1,4 +1,4 @@
-// The towers: 2.66 GFLOP a frame for two crops, three quarters of a frame's arithmetic; 0.99 as far
+// The towers: 2.66 GFLOP a frame for two crops, three quarters of a frame's arithmetic; 0.80 as far
 // as convolutions go by Winograd.
 //
 // Activations are (H, W, C), in which a pixel's channels lie together for convolution, pooling and
