@@ -143,7 +143,8 @@ def start_weights(config: TrainConfig) -> Weights:
 
     fc layers are drawn from the authors' fillers, unless ``config.start_fc`` takes the file's.
 
-    A convolution behind the last pool, which a pretrained AlexNet lacks, is drawn as well.
+    A convolution behind the last pool, which a pretrained AlexNet lacks, is drawn as well.  With the fc
+    layers comes the target policy that the file asks for: the run validates by it and hands it on.
 
     Raises:
         ValueError, OSError: the file cannot be read, or does not hold what is asked of it; or there is

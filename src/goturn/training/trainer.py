@@ -353,6 +353,7 @@ class _Trainer:
                 self._architecture,
                 {name: ops.to_numpy(value) for name, value in self._network.parameters.items()},
                 origin=f"goturn train, {self._iteration} iterations from {Path(start).name}",
+                target_policy=self._weights.target_policy,  # which validation tracks by
             )
         except WeightsError as error:
             raise DivergedError(
