@@ -408,7 +408,8 @@ def test_trained_on_from_weights_with_a_target_policy(tmp_path, data):
     weights.parameters["fc8/bias"][:] = [2.5, 2.5, 7.5, 7.5]
     save(replace(weights, target_policy=TargetPolicy(1.0, 3)), tmp_path / "w.h5")
     config = replace(
-        data, start=str(tmp_path / "w.h5"), start_fc=True, rate=1e-9, iterations=4, log_every=1, validate_every=2,
+        data, start=str(tmp_path / "w.h5"), start_fc=True, rate=1e-9,
+        iterations=4, log_every=1, validate_every=2,
         validation=(str(make_videos(tmp_path / "long", frames=10, seed=3)),),
     )  # fmt: skip
     trainer.train(config, tmp_path / "whole")
