@@ -141,7 +141,7 @@ def noting(calls, step, function):
 
 def test_the_papers_way_is_what_there_is_without_one(device):
     network = Network(attentive(), device)
-    assert goturn.Tracker(network)._tracker.target_policy == PAPER == TargetPolicy(0.0, 1)
+    assert goturn.Tracker(network).target_policy == PAPER == TargetPolicy(0.0, 1)
     assert tracked(goturn.Tracker(network)) == tracked(goturn.Tracker(network, target_policy=PAPER))
 
 
@@ -289,6 +289,15 @@ def test_numbers_of_other_types_are_taken():
     assert [type(each) for each in TargetPolicy(1, 2.0).checked()] == [float, int]
     tracker = goturn.MultiTracker(attentive(), device="cpu", target_policy=(0.5, 3))
     assert tracker.target_policy == TargetPolicy(0.5, 3)
+
+
+def test_a_trackers_policy_is_the_one_that_it_was_made_with():
+    """Half of it is in the pipeline by then: what cannot be changed says so."""
+    network = Network(replace(attentive(), target_policy=TargetPolicy(0.5, 3)), "cpu")
+    for tracker in (goturn.Tracker(network), goturn.MultiTracker(network)):
+        with pytest.raises(AttributeError):
+            tracker.target_policy = PAPER
+        assert tracker.target_policy == TargetPolicy(0.5, 3)
 
 
 class TestFiles:
