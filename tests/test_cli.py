@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,8 @@ from goturn.cli import describe, main
 from goturn.commands import screen
 from goturn.commands.exits import UsageError, stop_on_signal
 from goturn.commands.track import Losses, Timing
+from goturn.confidence import Calibration
+from goturn.target_policy import TargetPolicy
 from goturn.video import open_source
 from goturn.weights import default, load, save
 from networks import tiny
@@ -675,6 +678,28 @@ def test_convert_folds_the_mean(weights, tmp_path, capsys):
     assert capsys.readouterr().err == ""
     assert main(["convert", weights, str(out), "--fold-mean", "100"]) == 0
     assert "expects the mean 100, 100, 100, but" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kept", "named"),
+    [
+        ({"target_policy": TargetPolicy(0.5, 3)}, "target policy"),
+        ({"calibration": Calibration(0.9, 0.02)}, "calibration of confidence"),
+        (
+            {"target_policy": TargetPolicy(0.5, 3), "calibration": Calibration(0.9, 0.02)},
+            "target policy and the calibration of confidence",
+        ),
+    ],
+)
+@pytest.mark.parametrize("names", ["opencv", "authors"])
+def test_convert_says_what_a_caffemodel_cannot_hold(tmp_path, capsys, kept, named, names):
+    source, out = tmp_path / "w.h5", str(tmp_path / "w.caffemodel")
+    save(replace(lively(tiny(mean=(128.0,) * 3, hidden=3)), **kept), source)
+    assert main(["convert", str(source), out, "--names", names]) == 0
+    assert capsys.readouterr().err == (
+        f"goturn: note: a .caffemodel has no place for the {named} of these weights; keep the .h5 for "
+        "goturn\n"
+    )
 
 
 def test_convert_to_the_authors_names(weights, tmp_path, capsys):
