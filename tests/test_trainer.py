@@ -371,6 +371,21 @@ def test_convolutions_learn_where_asked(tmp_path, data):
     assert changed == {"fc6", "fc8"}
 
 
+@pytest.mark.parametrize(
+    ("learn", "warned"),
+    [("conv1", None), ("conv5", "convolutions before conv5 are random and will")],
+)
+def test_random_convolutions_are_warned_of_where_they_stay_so(tmp_path, data, learn, warned):
+    config = replace(data, learn=learn, cache_features=0, features_folder="", validation=())
+    lines = []
+    trainer.train(
+        replace(config, iterations=1, batch=2, drawn=1), tmp_path / "run", report=lines.append
+    )
+    found = [line for line in lines if "are random" in line]
+    assert len(found) == (warned is not None)
+    assert all(warned in line for line in found)
+
+
 def test_without_the_previous_frame(tmp_path, data):
     """What comes out is an ordinary network that does not look at its target."""
     config = replace(data, previous_frame=False)
