@@ -143,8 +143,9 @@ def start_weights(config: TrainConfig) -> Weights:
 
     fc layers are drawn from the authors' fillers, unless ``config.start_fc`` takes the file's.
 
-    A convolution behind the last pool, which a pretrained AlexNet lacks, is drawn as well.  With the fc
-    layers comes the target policy that the file asks for: the run validates by it and hands it on.
+    A convolution behind the last pool, which a pretrained AlexNet lacks, is drawn as well where the file
+    has none, or one of other channels; a file's may also be left out.  With the fc layers comes the
+    target policy that the file asks for: the run validates by it and hands it on.
 
     Raises:
         ValueError, OSError: the file cannot be read, or does not hold what is asked of it; or there is
@@ -163,7 +164,12 @@ def start_weights(config: TrainConfig) -> Weights:
         )
         weights = random_weights(given, config.seed)
         if config.start:
-            conv = read_conv_layers(config.start)
+            shapes = given.parameter_shapes()
+            conv = {
+                name: value
+                for name, value in read_conv_layers(config.start).items()
+                if not name.startswith(f"{REDUCING_NAME}/") or shapes.get(name) == value.shape
+            }
             weights = with_conv_layers(weights, conv, keep=(REDUCING_NAME,))
     _check_learn(config, given)
     head = tuple(
