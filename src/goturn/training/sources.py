@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -138,8 +138,10 @@ def _open(
     return sets
 
 
-def start_weights(config: TrainConfig) -> Weights:
-    """The weights that a run begins with.
+def start_weights(
+    config: TrainConfig, tell: Callable[[str], object] = lambda line: None
+) -> Weights:
+    """The weights that a run begins with; ``tell`` is told what will not do, though it can be run.
 
     fc layers are drawn from the authors' fillers, unless ``config.start_fc`` takes the file's.
 
@@ -171,6 +173,11 @@ def start_weights(config: TrainConfig) -> Weights:
                 if not name.startswith(f"{REDUCING_NAME}/") or shapes.get(name) == value.shape
             }
             weights = with_conv_layers(weights, conv, keep=(REDUCING_NAME,))
+            if config.reduce and config.learn == "fc" and f"{REDUCING_NAME}/weight" not in conv:
+                tell(
+                    f"warning: {config.start} has no {REDUCING_NAME} of {config.reduce} channels; this "
+                    f"one is random and will not learn; let it, with --learn {REDUCING_NAME}"
+                )
     _check_learn(config, given)
     head = tuple(
         replace(layer, dropout=config.dropout if layer.relu else 0.0) for layer in given.head

@@ -143,7 +143,7 @@ class _Trainer:
             tell(
                 "note: no validation videos, so there will be no best.h5; final.h5 has the last weights"
             )
-        self._weights = found.weights if found else start_weights(config)
+        self._weights = found.weights if found else start_weights(config, tell)
         self._architecture = self._weights.architecture
         if not config.start and self._architecture.frozen_layers(config.learn):
             before = "" if config.learn == "fc" else f" before {config.learn}"
