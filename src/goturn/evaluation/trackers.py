@@ -234,9 +234,9 @@ def _build_goturn(spec: TrackerSpec) -> tuple[AnyTracker, dict[str, object]]:
         raise ValueError(f"tracker {spec.text!r}: ahead must be yes or no; got {ahead!r}")
     weights = load(spec.target or default_path())
     asked = weights.target_policy or PAPER
-    given = {name: _number(text) for name, text in kept.items()}
+    given: dict[str, Any] = asked._asdict() | {name: _number(kept[name]) for name in kept}
     try:
-        policy = TargetPolicy.of({**asked._asdict(), **given}.values())  # type: ignore[arg-type]
+        policy = TargetPolicy.of(given.values())
     except ValueError as error:
         raise ValueError(f"tracker {spec.text!r}: {error}") from error
     tracker = Tracker(
