@@ -155,6 +155,13 @@ def test_version(capsys):
         (["track", "a.avi", "--fps", "x"], "'x' is not a frame rate between 0 and 1000"),
         (["track", "a.avi", "--device", "gpu"], "device must be one of auto, cpu, cuda, cuda:N"),
         (["track", "a.avi", "--precision", "int3"], "invalid choice: 'int3'"),
+        (
+            ["track", "a.avi", "--target", "0.5"],
+            "'0.5' is not a way to keep the target; give paper, or",
+        ),
+        (["track", "a.avi", "--target", "0.5,0"], "'0.5,0' is not a way to keep the target"),
+        (["track", "a.avi", "--target", "nan,1"], "'nan,1' is not a way to keep the target"),
+        (["demo", "--target", "papers"], "'papers' is not a way to keep the target"),
         (["convert", "a.h5", "b.caffemodel", "--names", "mine"], "invalid choice: 'mine'"),
         (["convert", "a.h5", "b.caffemodel", "--fold-mean", "x"], "'x' is not a mean of pixels"),
         (["convert", "a.h5", "b.caffemodel", "--fold-mean", "300"], "'300' is not a mean of"),
