@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,8 @@ from goturn.cli import describe, main
 from goturn.commands import screen
 from goturn.commands.exits import UsageError, stop_on_signal
 from goturn.commands.track import Losses, Timing
+from goturn.confidence import Calibration
+from goturn.target_policy import TargetPolicy
 from goturn.video import open_source
 from goturn.weights import default, load, save
 from networks import tiny
@@ -152,6 +155,13 @@ def test_version(capsys):
         (["track", "a.avi", "--fps", "x"], "'x' is not a frame rate between 0 and 1000"),
         (["track", "a.avi", "--device", "gpu"], "device must be one of auto, cpu, cuda, cuda:N"),
         (["track", "a.avi", "--precision", "int3"], "invalid choice: 'int3'"),
+        (
+            ["track", "a.avi", "--target", "0.5"],
+            "'0.5' is not a way to keep the target; give paper, or",
+        ),
+        (["track", "a.avi", "--target", "0.5,0"], "'0.5,0' is not a way to keep the target"),
+        (["track", "a.avi", "--target", "nan,1"], "'nan,1' is not a way to keep the target"),
+        (["demo", "--target", "papers"], "'papers' is not a way to keep the target"),
         (["convert", "a.h5", "b.caffemodel", "--names", "mine"], "invalid choice: 'mine'"),
         (["convert", "a.h5", "b.caffemodel", "--fold-mean", "x"], "'x' is not a mean of pixels"),
         (["convert", "a.h5", "b.caffemodel", "--fold-mean", "300"], "'300' is not a mean of"),
@@ -675,6 +685,28 @@ def test_convert_folds_the_mean(weights, tmp_path, capsys):
     assert capsys.readouterr().err == ""
     assert main(["convert", weights, str(out), "--fold-mean", "100"]) == 0
     assert "expects the mean 100, 100, 100, but" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kept", "named"),
+    [
+        ({"target_policy": TargetPolicy(0.5, 3)}, "target policy"),
+        ({"calibration": Calibration(0.9, 0.02)}, "calibration of confidence"),
+        (
+            {"target_policy": TargetPolicy(0.5, 3), "calibration": Calibration(0.9, 0.02)},
+            "target policy and the calibration of confidence",
+        ),
+    ],
+)
+@pytest.mark.parametrize("names", ["opencv", "authors"])
+def test_convert_says_what_a_caffemodel_cannot_hold(tmp_path, capsys, kept, named, names):
+    source, out = tmp_path / "w.h5", str(tmp_path / "w.caffemodel")
+    save(replace(lively(tiny(mean=(128.0,) * 3, hidden=3)), **kept), source)
+    assert main(["convert", str(source), out, "--names", names]) == 0
+    assert capsys.readouterr().err == (
+        f"goturn: note: a .caffemodel has no place for the {named} of these weights; keep the .h5 for "
+        "goturn\n"
+    )
 
 
 def test_convert_to_the_authors_names(weights, tmp_path, capsys):

@@ -14,11 +14,13 @@ import goturn
 from checks import load_backend
 from emulated import NumpyMemory
 from goturn.architecture import LRN, Conv
+from goturn.box import Box, search_window
 from goturn.network import Network
 from goturn.ops import Ops
 from goturn.ops.cuda_memory import DeviceMemoryError
 from goturn.ops.cuda_pipeline import PLANS, ROOM, CudaPipeline
 from goturn.ops.cuda_tower import CHUNK, Arithmetic, Tower
+from goturn.pipeline import PlainPipeline, pipeline_of
 from goturn.target_policy import PAPER, TargetPolicy
 from goturn.weights import Weights
 from networks import tiny
@@ -199,6 +201,22 @@ def test_boxes_under_a_policy_are_the_references(ops, policy, match):
     want, papers = (track(Network(each, "reference")) for each in (own, weights))
     assert np.abs(want - papers).max() > 0.05
     assert np.abs(track(Network(own, ops)) - want).max() < 2e-3
+
+
+@pytest.mark.parametrize("which", [[2, 0, 1], [1, 0], [2], [0, 1, 2]])
+def test_targets_go_where_they_belong(ops, which):
+    """In whatever order they are given, all of them or some."""
+    network = Network(attentive(), ops)
+    pipelines = (pipeline_of(network), PlainPipeline(Network(attentive(), "reference")))
+    boxes = [Box(*START), Box(20.0, 30.0, 40.0, 20.0), Box(80.0, 60.0, 30.0, 30.0)]
+    windows = [search_window(box, 160, 120) for box in boxes]
+    for pipeline in pipelines:
+        for window in windows:
+            pipeline.add(FRAMES[0], window)
+        pipeline.retarget(FRAMES[1], [windows[index] for index in which], which)
+    found, want = (pipeline.target_parts() for pipeline in pipelines)
+    np.testing.assert_allclose(found, want, atol=1e-3)
+    assert min(np.abs(want[i] - want[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 0.01
 
 
 def test_init_anew(ops):

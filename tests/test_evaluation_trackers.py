@@ -125,6 +125,9 @@ def test_ours_tracks(weights):
         ),
         ("ahead=1", "ahead must be yes or no"),
         ("device=cpu,precision=int9", "precision must be one of"),
+        ("device=cpu,every=1.5", r"whole number of frames in 1..1000; got 0.0 and 1.5$"),
+        ("device=cpu,start=half", r"a share of the start in 0..1 .*; got 'half' and 1$"),
+        ("device=cpu,every=1e400", "got 0.0 and inf$"),
         ("device=tpu", "tpu"),
     ],
 )

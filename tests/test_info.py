@@ -21,6 +21,7 @@ from goturn.cli import main
 from goturn.info import gather, render
 from goturn.ops import devices
 from goturn.ops.devices import CudaDevice, CudaStatus
+from goturn.target_policy import TargetPolicy
 from goturn.weights import default, random_weights, save, save_caffemodel
 from networks import tiny
 
@@ -188,6 +189,19 @@ def test_weights_are_described(tmp_path, capsys):
     }
     assert main(["info", "--json", "--weights", str(path)]) == 0
     assert json.loads(capsys.readouterr().out)["weights"] == described
+
+
+@pytest.mark.parametrize(
+    ("policy", "text"),
+    [
+        ((0.0, 3), "taken anew every 3 frames"),
+        ((0.004, 1), "taken anew from every frame, and the first one counts 0.4%"),
+        ((0.5, 2), "taken anew every 2 frames, and the first one counts 50%"),
+    ],
+)
+def test_how_weights_want_their_target_kept(tmp_path, policy, text):
+    save(replace(random_weights(tiny(), 3), target_policy=TargetPolicy(*policy)), tmp_path / "w.h5")
+    assert lines_of(gather(tmp_path / "w.h5"))["target"] == text
 
 
 def test_converted_weights_say_where_they_come_from(tmp_path, capsys):

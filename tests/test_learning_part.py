@@ -180,6 +180,39 @@ def test_convolutions_come_from_the_file_but_for_the_last(tmp_path):
     assert not np.array_equal(again.parameters["fc6/weight"], found["fc6/weight"])
 
 
+@pytest.mark.parametrize(("reduce", "learn"), [(6, "fc"), (6, "conv6"), (4, "fc"), (0, "fc")])
+def test_a_random_conv6_that_will_not_learn_is_told_of(tmp_path, reduce, learn):
+    save(random_weights(goturn((8,), reduce=4), 5), tmp_path / "w.h5")
+    start = str(tmp_path / "w.h5")
+    lines = []
+    start_weights(
+        TrainConfig(videos=("v",), start=start, widths=(8,), reduce=reduce, learn=learn),
+        lines.append,
+    )
+    said = f"warning: {start} has no conv6 of 6 channels; this one is random and will not learn"
+    assert [line.split("; let")[0] for line in lines] == (
+        [said] if (reduce, learn) == (6, "fc") else []
+    )
+
+
+@pytest.mark.parametrize("reduce", [0, 4, 6])
+def test_a_run_starts_from_weights_with_that_convolution(tmp_path, reduce):
+    """As those that ship: it is taken where it is asked for and fits, the others in any case."""
+    given = random_weights(goturn((8,), reduce=4, match=True), 5)
+    save(given, tmp_path / "w.h5")
+    config = TrainConfig(
+        videos=("v",), start=str(tmp_path / "w.h5"), widths=(8,), reduce=reduce, seed=1
+    )
+    weights = start_weights(config)
+    drawn = random_weights(goturn((8,), reduce=reduce), 1)
+    assert weights.parameters.keys() == drawn.parameters.keys()
+    for name in (f"{layer.name}/weight" for layer in weights.architecture.convs):
+        taken = name != "conv6/weight" or reduce == 4
+        assert np.array_equal(
+            weights.parameters[name], (given if taken else drawn).parameters[name]
+        )
+
+
 def test_without_the_previous_frame_nothing_matches():
     config = TrainConfig(widths=(8,), reduce=4, match=True, previous_frame=False)
     weight = start_weights(config).parameters["fc6/weight"]

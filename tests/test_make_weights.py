@@ -145,6 +145,7 @@ def test_stages_that_will_not_do(tmp_path):
         ("mean_of = []\n[a]", "mean_of must name stages; got none"),
         ("target_policy = [2.0, 1]\n[a]", "target_policy: a target policy must be a share"),
         ("target_policy = 3\n[a]", "target_policy: "),
+        ("target_policy = [0.5]\n[a]", "target_policy: .* its share of the start and its number"),
         ('[a]\n[b]\nfrom = "c"', "there is no stage 'c' before it"),
     ):
         path.write_text(text)

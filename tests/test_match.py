@@ -14,6 +14,7 @@ from goturn.architecture import Architecture, Conv, Match, Preprocessing, goturn
 from goturn.box import Box, search_window
 from goturn.cli import main
 from goturn.network import Network
+from goturn.ops import get_ops
 from goturn.ops.reference import ReferenceOps
 from goturn.pipeline import PlainPipeline, pipeline_of
 from goturn.tracker import MultiTracker, Tracker
@@ -41,6 +42,15 @@ def test_what_the_first_fc_layer_reads():
     plain = goturn((256,))
     assert (plain.fc_inputs, plain.part_width) == (2 * 9216, 256)
     assert goturn((8,), match=True).fc_inputs == 2 * 9216 + 36 * 36
+
+
+@pytest.mark.parametrize("device", ["reference", "cpu"])
+def test_of_no_pairs_there_is_no_match(device):
+    ops, none = get_ops(device), np.zeros((0, 12), np.float32)
+    matched = ops.match(none, none, cells=4, scale=1.0)
+    assert matched.shape == (0, 16)
+    gradients = ops.match_backward(matched, none, none, cells=4, scale=1.0)
+    assert [each.shape for each in gradients] == [(0, 12), (0, 12)]
 
 
 def test_weights_at_the_start_suit_their_inputs():

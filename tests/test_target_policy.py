@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
+import cv2
 import h5py
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import pytest
 import goturn
 from goturn.architecture import Architecture
 from goturn.box import Box, search_window, unscale
+from goturn.cli import main
 from goturn.confidence import DEFAULT
 from goturn.evaluation.trackers import build, parse_tracker
 from goturn.network import Network
@@ -141,7 +144,7 @@ def noting(calls, step, function):
 
 def test_the_papers_way_is_what_there_is_without_one(device):
     network = Network(attentive(), device)
-    assert goturn.Tracker(network)._tracker.target_policy == PAPER == TargetPolicy(0.0, 1)
+    assert goturn.Tracker(network).target_policy == PAPER == TargetPolicy(0.0, 1)
     assert tracked(goturn.Tracker(network)) == tracked(goturn.Tracker(network, target_policy=PAPER))
 
 
@@ -291,6 +294,15 @@ def test_numbers_of_other_types_are_taken():
     assert tracker.target_policy == TargetPolicy(0.5, 3)
 
 
+def test_a_trackers_policy_is_the_one_that_it_was_made_with():
+    """Half of it is in the pipeline by then: what cannot be changed says so."""
+    network = Network(replace(attentive(), target_policy=TargetPolicy(0.5, 3)), "cpu")
+    for tracker in (goturn.Tracker(network), goturn.MultiTracker(network)):
+        with pytest.raises(AttributeError):
+            tracker.target_policy = PAPER
+        assert tracker.target_policy == TargetPolicy(0.5, 3)
+
+
 class TestFiles:
     policy = TargetPolicy(0.3456789, 7)
 
@@ -364,6 +376,38 @@ def test_a_tracker_asks_the_weights_unless_it_is_told(device, tmp_path):
     assert tracked(by_itself) == tracked(goturn.Tracker(plain, target_policy=own))
     assert tracked(overruled) == tracked(goturn.Tracker(plain, target_policy=told))
     assert tracked(papers) == tracked(goturn.Tracker(plain))
+
+
+@pytest.mark.parametrize("command", ["track", "demo"])
+@pytest.mark.parametrize(
+    ("option", "policy"),
+    [([], (0.3, 2)), (["--target", "paper"], PAPER), (["--target", "0.75,4"], (0.75, 4))],
+)
+def test_the_command_line_asks_for_one(tmp_path, monkeypatch, command, option, policy):
+    """Or for the weights' own; and what is tracked with it is what is written."""
+    monkeypatch.chdir(tmp_path)
+    save(replace(attentive(), target_policy=TargetPolicy(0.3, 2)), tmp_path / "w.h5")
+    made: list[goturn.MultiTracker] = []
+
+    def noted(*arguments, **options):
+        made.append(goturn.MultiTracker(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr("goturn.tracker.MultiTracker", noted)
+    (tmp_path / "frames").mkdir()
+    for number, frame in enumerate(FRAMES):
+        assert cv2.imwrite(str(tmp_path / "frames" / f"{number}.png"), frame)
+    how = ["--weights", str(tmp_path / "w.h5"), "--device", "cpu", *option]
+    source = [str(tmp_path / "frames"), "--box", ",".join(map(str, START))]
+    own = {"track": [*source, "--csv", str(tmp_path / "b.csv")], "demo": ["--frames", "2"]}[command]
+    assert main([command, *own, *how]) == 0
+    (tracker,) = made
+    assert tracker.target_policy == TargetPolicy(*policy)
+    if command == "track":
+        single = goturn.Tracker(tracker.network, target_policy=TargetPolicy(*policy))
+        with open(tmp_path / "b.csv", newline="") as file:
+            last = [float(value) for value in list(csv.reader(file))[-1][2:6]]
+        assert last == pytest.approx(tracked(single)[-1], abs=1e-2)
 
 
 def test_results_under_another_policy_are_other_results(tmp_path):

@@ -20,6 +20,7 @@ from goturn.data.model import DataError
 from goturn.evaluation.one_pass import mean_overlaps
 from goturn.evaluation.session import Stopped
 from goturn.network import Network
+from goturn.target_policy import PAPER, TargetPolicy
 from goturn.tracker import Tracker
 from goturn.training import trainer, validation
 from goturn.training.config import TrainConfig
@@ -29,6 +30,7 @@ from goturn.training.run_folder import RunFolder
 from goturn.training.sources import open_sources, start_weights
 from goturn.video import read_image
 from goturn.weights import load, random_weights, save
+from test_network import lively
 from training_data import make_videos, small_run
 
 
@@ -369,6 +371,21 @@ def test_convolutions_learn_where_asked(tmp_path, data):
     assert changed == {"fc6", "fc8"}
 
 
+@pytest.mark.parametrize(
+    ("learn", "warned"),
+    [("conv1", None), ("conv5", "convolutions before conv5 are random and will")],
+)
+def test_random_convolutions_are_warned_of_where_they_stay_so(tmp_path, data, learn, warned):
+    config = replace(data, learn=learn, cache_features=0, features_folder="", validation=())
+    lines = []
+    trainer.train(
+        replace(config, iterations=1, batch=2, drawn=1), tmp_path / "run", report=lines.append
+    )
+    found = [line for line in lines if "are random" in line]
+    assert len(found) == (warned is not None)
+    assert all(warned in line for line in found)
+
+
 def test_without_the_previous_frame(tmp_path, data):
     """What comes out is an ordinary network that does not look at its target."""
     config = replace(data, previous_frame=False)
@@ -394,6 +411,37 @@ def test_starting_from_weights(tmp_path, data):
     np.testing.assert_array_equal(both["fc6/weight"], trained.parameters["fc6/weight"])
     with pytest.raises(ValueError, match="has fc layers of 8, but widths says 9 x 9"):
         start_weights(replace(data, start=str(tmp_path / "w.h5"), start_fc=True, widths=(9, 9)))
+
+
+@pytest.mark.slow
+def test_trained_on_from_weights_with_a_target_policy(tmp_path, data):
+    """Validated by it, stopped or not, and handed on: what was validated is what best.h5 tracks."""
+    weights = lively(start_weights(data).architecture)  # which look at their target
+    weights.parameters["fc6/weight"][:] *= 0.1
+    weights.parameters["fc6/bias"][:] = 0
+    weights.parameters["fc8/weight"][:] *= 0.2
+    weights.parameters["fc8/bias"][:] = [2.5, 2.5, 7.5, 7.5]
+    save(replace(weights, target_policy=TargetPolicy(1.0, 3)), tmp_path / "w.h5")
+    config = replace(
+        data, start=str(tmp_path / "w.h5"), start_fc=True, rate=1e-9,
+        iterations=4, log_every=1, validate_every=2,
+        validation=(str(make_videos(tmp_path / "long", frames=10, seed=3)),),
+    )  # fmt: skip
+    trainer.train(config, tmp_path / "whole")
+    trainer.train(replace(config, iterations=2), tmp_path / "parts")
+    outcome = trainer.train(config, tmp_path / "parts", resume=True)
+    assert files(tmp_path / "parts") == files(tmp_path / "whole")
+    assert load(tmp_path / "parts" / "final.h5").target_policy == TargetPolicy(1.0, 3)
+    best, videos = load(tmp_path / "parts" / "best.h5"), open_sources(config).validation
+    by_policy, papers = (
+        np.mean(list(mean_overlaps(tracker, videos, read_image).values()))
+        for tracker in (
+            Tracker(best, device="cpu"),
+            Tracker(best, device="cpu", target_policy=PAPER),
+        )
+    )
+    assert by_policy == outcome.best.validation_iou
+    assert abs(by_policy - papers) > 1e-3  # so that it matters
 
 
 def test_too_many_bad_images_stop_the_run(tmp_path, data):

@@ -106,7 +106,7 @@ def read_recipe(path: Path, common: dict[str, Any]) -> Recipe:
     mean_of = tuple(shared.pop("mean_of", list(tables)[-1:]))
     asked = shared.pop("target_policy", None)
     try:
-        policy = None if asked is None else TargetPolicy(*asked).checked()
+        policy = None if asked is None else TargetPolicy.of(asked)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: target_policy: {error}") from error
     stages: dict[str, TrainConfig] = {}

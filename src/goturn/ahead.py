@@ -10,7 +10,7 @@ from goturn.ops import Array
 
 
 def target_half(network: Network, targets: Sequence[Array]) -> Array:
-    """What the first fc layer makes of target crops (3, S, S), bias included: (n, width)."""
+    """What is kept of target crops (3, S, S): (n, part_width), of :meth:`Network.project_target`."""
     return network.project_target(network.encode_target(network.ops.stack(targets)))
 
 

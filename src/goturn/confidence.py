@@ -2,9 +2,9 @@
 
 GOTURN itself has no notion of being lost: it answers with a box whatever it sees.  But the first fc layer
 must tell what the target is to find it again, and its half of that layer (the products with the target's
-features, before anything of the search window) is computed for every frame anyway.  The cosine between
-this vector now and at the start falls when the box has left its object.  A logistic curve makes a
-probability of it, that the box overlaps the object by at least :data:`LOST`.
+features, before anything of the search window) is computed for every target that is taken anyway.  The
+cosine between this vector now and at the start falls when the box has left its object.  A logistic curve
+makes a probability of it, that the box overlaps the object by at least :data:`LOST`.
 """
 
 from __future__ import annotations

@@ -227,9 +227,9 @@ def _weights_lines(weights: Mapping[str, Any] | None) -> dict[str, str]:
 
 def _target_text(start: float, every: int) -> str:
     """How a tracker keeps its target."""
-    taken = "every frame" if every == 1 else f"every {every} frames"
-    beside = f", and the first one counts {start:.0%}" if start else ""
-    return f"taken anew from {taken}{beside}"
+    taken = "from every frame" if every == 1 else f"every {every} frames"
+    beside = f", and the first one counts {100 * start:g}%" if start else ""
+    return f"taken anew {taken}{beside}"
 
 
 def _printable(text: str) -> str:

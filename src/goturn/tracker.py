@@ -74,10 +74,10 @@ class MultiTracker:
         target_policy: TargetPolicy | None = None,
     ) -> None:
         self.network = _as_network(weights, device, precision)
-        self.target_policy = TargetPolicy.of(
+        self._target_policy = TargetPolicy.of(
             self.network.target_policy if target_policy is None else target_policy
         )
-        self._pipeline = pipeline_of(self.network, ahead=ahead, start=self.target_policy.start)
+        self._pipeline = pipeline_of(self.network, ahead=ahead, start=self._target_policy.start)
         self._boxes: dict[int, Box] = {}  # in the order of the pipeline's targets
         self._ages: dict[int, int] = {}  # frames since each was added
         self._next_id = 0
@@ -88,6 +88,11 @@ class MultiTracker:
 
     def __repr__(self) -> str:
         return f"<goturn.MultiTracker of {len(self)} objects on {self.network.ops.name}>"
+
+    @property
+    def target_policy(self) -> TargetPolicy:
+        """What is kept of a target, and when it is taken anew; as given when this was made."""
+        return self._target_policy
 
     @property
     def boxes(self) -> dict[int, Box]:
@@ -191,7 +196,7 @@ class MultiTracker:
             found = uncenter(unscale(values, window), window, width, height)
             boxes.append(restore(found, width, height))
         ages = [age + 1 for age in self._ages.values()]
-        due = [index for index, age in enumerate(ages) if age % self.target_policy.every == 0]
+        due = [index for index, age in enumerate(ages) if age % self._target_policy.every == 0]
         if due:
             self._pipeline.retarget(
                 frame, [self._window(boxes[index], frame) for index in due], due
@@ -235,6 +240,11 @@ class Tracker:
         return self._tracker.network
 
     @property
+    def target_policy(self) -> TargetPolicy:
+        """See :attr:`MultiTracker.target_policy`."""
+        return self._tracker.target_policy
+
+    @property
     def box(self) -> Box | None:
         """The latest box, image pixels; None before :meth:`init`."""
         with self._lock:
@@ -245,10 +255,12 @@ class Tracker:
         """How likely it is that the latest box overlaps the object by at least 0.2, in [0, 1].
 
         None before :meth:`init`; near 1 at the start.  It compares what the network makes of the image in
-        the box now with what it made of it at the start (:mod:`goturn.confidence`).  What that takes is
-        computed for the next :meth:`update` in any case, so that reading it moves the target's half of
-        the work to here, and adds none; with ``ahead`` it waits for the thread.  A look-alike is taken
-        for the object, and an object that has come to look different for something else.
+        the box with what it made of it at the start (:mod:`goturn.confidence`), as of the frame that the
+        target was last taken from: where the policy takes it every few frames, it stays the same between
+        them.  What that takes is computed for the next :meth:`update` in any case, so that reading it
+        moves the target's half of the work to here, and adds none; with ``ahead`` it waits for the
+        thread.  A look-alike is taken for the object, and an object that has come to look different for
+        something else.
 
         The curve is fitted to the shipped weights; a weights file of another network can bring its own.
         """

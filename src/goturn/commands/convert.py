@@ -74,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
         save_caffemodel(weights, destination, names=names, fold_mean=args.fold_mean)
         if names == "opencv":
             _tell_mean(weights, args.fold_mean)
+        _tell_lost(weights)
     count = weights.architecture.parameter_count
     print(
         f"wrote {' and '.join(map(str, written))}: {count:,} parameters, "
@@ -104,5 +105,20 @@ def _tell_mean(weights: Weights, folded: float | None) -> None:
         print(
             f"goturn: note: this network expects the mean {', '.join(f'{m:g}' for m in mean)}, but "
             "cv2.TrackerGOTURN subtracts 128 from every channel; --fold-mean 128 compensates",
+            file=sys.stderr,
+        )
+
+
+def _tell_lost(weights: Weights) -> None:
+    """Says what a .caffemodel has no place for, where the weights have it."""
+    lost = {
+        "target policy": weights.target_policy,
+        "calibration of confidence": weights.calibration,
+    }
+    named = [name for name, value in lost.items() if value is not None]
+    if named:
+        print(
+            f"goturn: note: a .caffemodel has no place for the {' and the '.join(named)} of these "
+            "weights; keep the .h5 for goturn",
             file=sys.stderr,
         )

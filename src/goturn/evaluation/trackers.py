@@ -234,10 +234,9 @@ def _build_goturn(spec: TrackerSpec) -> tuple[AnyTracker, dict[str, object]]:
         raise ValueError(f"tracker {spec.text!r}: ahead must be yes or no; got {ahead!r}")
     weights = load(spec.target or default_path())
     asked = weights.target_policy or PAPER
+    given: dict[str, Any] = asked._asdict() | {name: _number(kept[name]) for name in kept}
     try:
-        policy = TargetPolicy(
-            float(kept.get("start", asked.start)), int(kept.get("every", asked.every))
-        ).checked()
+        policy = TargetPolicy.of(given.values())
     except ValueError as error:
         raise ValueError(f"tracker {spec.text!r}: {error}") from error
     tracker = Tracker(
@@ -319,6 +318,14 @@ def _build_module(spec: TrackerSpec) -> tuple[AnyTracker, dict[str, object]]:
                 "has init(frame, box) and update(frame)"
             )
     return tracker, {"source": source_digest(made), "files": digests_of_files(spec.options)}
+
+
+def _number(text: str) -> float | str:
+    """A number; any other text as it is, for who refuses it to name."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _value(text: str) -> object:

@@ -144,7 +144,7 @@ class CudaPipeline:
         with self.memory.device():
             plan = self._plan(self._retargets, _Retarget, len(windows), frame)
             plan.run(frame, windows)
-            if len(windows) == self._count:
+            if list(which) == list(range(self._count)):  # all of them, in their order
                 self._copy(plan.parts, self.parts[: self._count])
                 return
             for row, index in enumerate(which):

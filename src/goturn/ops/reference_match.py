@@ -48,7 +48,7 @@ def match_backward(
 
 def _standardised(features: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:
     """(n, C, P) columns of mean 0 and, nearly, length 1, and what they were divided by, (n, 1, P)."""
-    columns = features.reshape(len(features), -1, cells)
+    columns = features.reshape(len(features), features.shape[1] // cells, cells)
     # The mean in float64: what is left of a column of one value is then nothing, not a rounding error.
     mean = columns.mean(axis=1, keepdims=True, dtype=np.float64).astype(features.dtype)
     centred = columns - mean
@@ -60,7 +60,7 @@ def _standardised_backward(g: np.ndarray, unit: np.ndarray, size: np.ndarray) ->
     """The gradient of the features, (n, C * P), from that of their columns."""
     d_centred = (g - unit * (unit * g).sum(axis=1, keepdims=True)) / size
     mean = d_centred.mean(axis=1, keepdims=True, dtype=np.float64).astype(g.dtype)
-    dx: np.ndarray = (d_centred - mean).reshape(len(g), -1)
+    dx: np.ndarray = (d_centred - mean).reshape(len(g), g.shape[1] * g.shape[2])
     return dx
 
 

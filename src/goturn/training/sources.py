@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -138,12 +138,16 @@ def _open(
     return sets
 
 
-def start_weights(config: TrainConfig) -> Weights:
-    """The weights that a run begins with.
+def start_weights(
+    config: TrainConfig, tell: Callable[[str], object] = lambda line: None
+) -> Weights:
+    """The weights that a run begins with; ``tell`` is told what will not do, though it can be run.
 
     fc layers are drawn from the authors' fillers, unless ``config.start_fc`` takes the file's.
 
-    A convolution behind the last pool, which a pretrained AlexNet lacks, is drawn as well.
+    A convolution behind the last pool, which a pretrained AlexNet lacks, is drawn as well where the file
+    has none, or one of other channels; a file's may also be left out.  With the fc layers comes the
+    target policy that the file asks for: the run validates by it and hands it on.
 
     Raises:
         ValueError, OSError: the file cannot be read, or does not hold what is asked of it; or there is
@@ -162,8 +166,18 @@ def start_weights(config: TrainConfig) -> Weights:
         )
         weights = random_weights(given, config.seed)
         if config.start:
-            conv = read_conv_layers(config.start)
+            shapes = given.parameter_shapes()
+            conv = {
+                name: value
+                for name, value in read_conv_layers(config.start).items()
+                if not name.startswith(f"{REDUCING_NAME}/") or shapes.get(name) == value.shape
+            }
             weights = with_conv_layers(weights, conv, keep=(REDUCING_NAME,))
+            if config.reduce and config.learn == "fc" and f"{REDUCING_NAME}/weight" not in conv:
+                tell(
+                    f"warning: {config.start} has no {REDUCING_NAME} of {config.reduce} channels; this "
+                    f"one is random and will not learn; let it, with --learn {REDUCING_NAME}"
+                )
     _check_learn(config, given)
     head = tuple(
         replace(layer, dropout=config.dropout if layer.relu else 0.0) for layer in given.head

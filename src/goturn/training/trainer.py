@@ -143,13 +143,15 @@ class _Trainer:
             tell(
                 "note: no validation videos, so there will be no best.h5; final.h5 has the last weights"
             )
-        if not config.start and config.learn != "all":
-            tell(
-                "warning: convolutions are random and will not learn; name an AlexNet's with --start"
-            )
-        self._weights = found.weights if found else start_weights(config)
-        self._network = Network(self._weights, config.device)
+        self._weights = found.weights if found else start_weights(config, tell)
         self._architecture = self._weights.architecture
+        if not config.start and self._architecture.frozen_layers(config.learn):
+            before = "" if config.learn == "fc" else f" before {config.learn}"
+            tell(
+                f"warning: convolutions{before} are random and will not learn; name an AlexNet's with "
+                "--start"
+            )
+        self._network = Network(self._weights, config.device)
         self._step = training_step(
             self._network,
             loss=config.loss,
@@ -353,6 +355,7 @@ class _Trainer:
                 self._architecture,
                 {name: ops.to_numpy(value) for name, value in self._network.parameters.items()},
                 origin=f"goturn train, {self._iteration} iterations from {Path(start).name}",
+                target_policy=self._weights.target_policy,  # which validation tracks by
             )
         except WeightsError as error:
             raise DivergedError(

@@ -52,7 +52,7 @@ def read_conv_layers(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     Args:
         path: a ``.caffemodel`` or Caffe's HDF5 snapshot, whatever other layers it has, or one of our
-            files (its target tower).
+            files (its target tower, with a conv6 where it has one).
 
     Returns:
         "conv1/weight", "conv1/bias" ... in CaffeNet's shapes, float32.  Weights of AlexNet's order (LRN

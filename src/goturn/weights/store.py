@@ -11,13 +11,14 @@
   what is loaded, and ``goturn info`` shows;
 * ``calibration``, where it is known: the two numbers of a tracker's confidence
   (:class:`goturn.confidence.Calibration`);
-* ``target_policy``, where it is not the paper's: the two numbers of
+* ``target_policy``, where the weights have one: the two numbers of
   :class:`goturn.target_policy.TargetPolicy`;
 * ``file_digest``, over ``digest``, ``origin``, ``calibration`` and ``target_policy``.
 
 All of them are checked on loading.  The same weights give the same file, byte for byte.
 
-Version 2 has int8 weights; files without them are written as version 1, which older readers take.
+Version 2 has int8 weights; files without them are written as version 1.  Readers from before there were
+target policies, or matches, refuse files that have such, whatever the version.
 """
 
 from __future__ import annotations
