@@ -648,6 +648,36 @@ def test_convert_keeps_the_weights(weights, tmp_path, capsys):
     )
 
 
+def test_convert_with_a_target_policy(weights, tmp_path, capsys):
+    """It is written, stays in the next conversion, and goes again with the paper's way."""
+    kept, again, plain = (str(tmp_path / name) for name in ("kept.h5", "again.h5", "plain.h5"))
+    assert main(["convert", weights, kept, "--target", "0.25,4"]) == 0
+    assert main(["convert", kept, again, "--precision", "int8"]) == 0
+    assert main(["convert", kept, plain, "--target", "paper"]) == 0
+    assert [load(path).target_policy for path in (kept, again, plain)] == [
+        (0.25, 4),
+        (0.25, 4),
+        None,
+    ]
+    assert main(["convert", kept, str(tmp_path / "a.caffemodel"), "--target", "0.5,3"]) == 2
+    assert "--target is for .h5 alone" in capsys.readouterr().err
+    assert not (tmp_path / "a.caffemodel").exists()
+
+
+def test_options_are_not_abbreviated(tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["train", str(tmp_path / "run"), "--target", "0.5,3"])
+    assert exit_.value.code == 2
+    assert "unrecognized arguments: --target 0.5,3" in capsys.readouterr().err
+
+
+def test_a_recipe_is_not_the_settings_of_a_run(tmp_path, capsys):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("batch = 5\n[fc]\nrate = 1e-4\n")
+    assert main(["train", str(tmp_path / "run"), "--config", str(recipe)]) == 1
+    assert "several stages of training (fc), as tools/make_weights.py" in capsys.readouterr().err
+
+
 def test_convert_to_half_precision(weights, tmp_path):
     out = tmp_path / "half.h5"
     assert main(["convert", weights, str(out), "--precision", "fp16"]) == 0

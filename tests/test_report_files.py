@@ -291,7 +291,7 @@ def test_all_files(tmp_path, monkeypatch):
     ]  # fmt: skip
     assert seen == [("pictures", 2), ("pictures", 2)]
     assert len(said) == 1
-    assert "pip install goturn[plot]" in said[0]
+    assert "pip install matplotlib" in said[0]
     before = {path: path.read_bytes() for path in written}
     assert write_reports(folder, each, read=read) == written
     assert before == {path: path.read_bytes() for path in before}  # no dates, no chance

@@ -183,7 +183,7 @@ def draw_validation(rows: Sequence[tuple[str, Row]], path: Path) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        print("no validation.png: matplotlib is not installed (pip install 'goturn[plot]')")
+        print("no validation.png: matplotlib is not installed (pip install matplotlib)")
         return
     figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)

@@ -4,7 +4,7 @@
 
     import goturn
 
-    tracker = goturn.Tracker("goturn.h5")
+    tracker = goturn.Tracker()  # the weights that come with it; or a file's name
     tracker.init(frame, (x, y, w, h))
     box = tracker.update(next_frame)
 """

@@ -211,6 +211,7 @@ class Architecture:
         raise ValueError(
             f"learn must be fc, all or one of the convolutions "
             f"{', '.join(conv.name for conv in self.convs)}; got {learn!r}"
+            + ("; the setting reduce makes one" if learn == REDUCING_NAME else "")
         )
 
     def learning_layers(self, learn: str) -> frozenset[str]:

@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="GOTURN: tracks any object from one box, with one forward pass a frame.",
         epilog=_epilog(*OWN_CODES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"goturn {goturn.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -74,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
             description=module.DESCRIPTION,
             epilog=_epilog(module),
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,  # --target is not short for --target-error
         )
         module.add_arguments(command)
         command.set_defaults(run=module.run)
@@ -122,6 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def describe(error: Exception) -> str:
     """An error as one line: its sentence, and for one that no code of ours foresaw, its kind too."""
+    if isinstance(error, IsADirectoryError) and error.filename is not None:
+        return f"{error.filename} is a folder; name a file in it (of a run, best.h5)"
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     text = " ".join(str(error).split())

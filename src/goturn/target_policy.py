@@ -44,7 +44,7 @@ class TargetPolicy(NamedTuple):
         except (TypeError, ValueError) as error:
             raise TypeError(
                 "a target policy must be a TargetPolicy, or its share of the start and its number of "
-                f"frames; got {given!r}"
+                f"frames, such as (0.5, 3), or goturn.target_policy.PAPER; got {given!r}"
             ) from error
         return cls(start, every).checked()  # type: ignore[arg-type]
 

@@ -1,6 +1,6 @@
 """GOTURN as a process that speaks TraX, the protocol by which VOT's toolkit runs trackers.
 
-``pip install goturn[vot]`` brings the protocol's library.  One command writes what the toolkit must know,
+``pip install '.[vot]'`` brings the protocol's library.  One command writes what the toolkit must know,
 into the ``trackers.ini`` of its workspace::
 
     python -m goturn.adapters.trax --weights goturn.h5 --write-ini workspace/trackers.ini

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from goturn.commands.exits import DONE, UsageError
 from goturn.commands.files import check_not_overwritten
-from goturn.commands.values import mean_argument
+from goturn.commands.values import mean_argument, target_argument
+from goturn.target_policy import PAPER
 
 if TYPE_CHECKING:
     from goturn.weights import Weights
@@ -33,6 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="fp32",
         help="how .h5 stores the values; fp16 takes half the space and rounds them, int8 (of fc layers) "
         "a quarter",
+    )
+    parser.add_argument(
+        "--target",
+        type=target_argument,
+        metavar="SHARE,FRAMES",
+        help="for .h5: how trackers of these weights keep their target: how much the first one counts "
+        "beside the latest, 0 to 1, and after how many frames the latest is taken anew; paper for 0,1 "
+        "(default: as IN asks)",
     )
     parser.add_argument(
         "--names",
@@ -67,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
             f"{destination}: the folder {destination.parent} does not exist; make it first"
         )
     weights = load(args.source)
+    if args.target is not None:
+        weights = replace(weights, target_policy=None if args.target == PAPER else args.target)
     if destination.suffix == ".h5":
         save(weights, destination, precision=args.precision)
     else:
@@ -93,6 +105,8 @@ def _check_options(args: argparse.Namespace, destination: Path) -> None:
         )
     if args.precision != "fp32" and suffix != ".h5":
         raise UsageError(f"--precision {args.precision} is for .h5 alone; {destination} is not one")
+    if args.target is not None and suffix != ".h5":
+        raise UsageError(f"--target is for .h5 alone; {destination} is not one")
     for option, value in (("--names", args.names), ("--fold-mean", args.fold_mean)):
         if value is not None and suffix != ".caffemodel":
             raise UsageError(f"{option} is for .caffemodel alone; {destination} is not one")

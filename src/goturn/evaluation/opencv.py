@@ -72,7 +72,7 @@ def make(target: str, options: Mapping[str, str]) -> OpenCVTracker:
         meant = next((f" (did you mean {n}?)" for n in known if [n.upper()] == close), "")
         raise ValueError(
             f"OpenCV {cv2.__version__} as it is installed has no tracker {target!r}{meant}; it has "
-            f"{names()}; opencv-contrib-python has more than opencv-python"
+            f"{names()}; opencv-contrib-python before version 5 has more"
         )
     module, name = known[target]
     lost = options.get("lost", KEEP)

@@ -38,7 +38,7 @@ class Board:
         except ImportError as error:
             raise RuntimeError(
                 f"events for TensorBoard need its package ({error}); "
-                "pip install 'goturn[tensorboard]', or train without them"
+                "pip install tensorboard, or train without them"
             ) from error
         self._event: Any = event_pb2.Event
         self._summary: Any = summary_pb2.Summary

@@ -165,6 +165,11 @@ class TrainConfig:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: not a TOML file ({error})") from error
         known = [each.name for each in fields(cls)]
+        if tables := [key for key, value in settings.items() if isinstance(value, dict)]:
+            raise ValueError(
+                f"{path} is of several stages of training ({', '.join(tables)}), as tools/make_weights.py "
+                "takes them; a run has settings alone"
+            )
         unknown = [key for key in settings if key not in known]
         if unknown:
             raise ValueError(

@@ -174,7 +174,8 @@ def _infer(path: Path, named: _Named) -> Architecture:
         problem = (
             f"its fc layers are {', '.join(present) or 'none'}; expected one of "
             + ", or ".join(" ".join(names) for names in HEAD_NAMES.values())
-            + " (of a network pretrained for classification, give the file as convolutions only)"
+            + " (a network pretrained for classification has convolutions alone to give: goturn train "
+            "--start takes them)"
         )
         raise WeightsError(join_problems(str(path), [*_unusable(named.layers), problem]))
     widths = []

@@ -16,7 +16,7 @@ from goturn.weights.atomic import replacing
 #: What is said where there is no matplotlib.
 MISSING = (
     "matplotlib is not installed, so no PNG plots were written; the page has the same charts. "
-    "pip install goturn[plot] brings it"
+    "pip install matplotlib brings it"
 )
 
 #: Inches, and pixels an inch: 1200 pixels wide, and readable at half of that.
