@@ -675,7 +675,7 @@ def test_a_recipe_is_not_the_settings_of_a_run(tmp_path, capsys):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("batch = 5\n[fc]\nrate = 1e-4\n")
     assert main(["train", str(tmp_path / "run"), "--config", str(recipe)]) == 1
-    assert "several stages of training (fc), as tools/make_weights.py" in capsys.readouterr().err
+    assert "several stages of training (fc), as make_weights.py" in capsys.readouterr().err
 
 
 def test_convert_to_half_precision(weights, tmp_path):

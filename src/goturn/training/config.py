@@ -167,7 +167,7 @@ class TrainConfig:
         known = [each.name for each in fields(cls)]
         if tables := [key for key, value in settings.items() if isinstance(value, dict)]:
             raise ValueError(
-                f"{path} is of several stages of training ({', '.join(tables)}), as tools/make_weights.py "
+                f"{path} has several stages of training ({', '.join(tables)}), as make_weights.py "
                 "takes them; a run has settings alone"
             )
         unknown = [key for key in settings if key not in known]
