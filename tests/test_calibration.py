@@ -13,7 +13,7 @@ import goturn
 from goturn.box import Box
 from goturn.confidence import Calibration
 from goturn.data.model import Video
-from goturn.evaluation.calibration import Observations, brier, fit, observe, roc_auc
+from goturn.evaluation.calibration import Observations, brier, called_lost, fit, observe, roc_auc
 from goturn.evaluation.session import Stopped
 from goturn.network import Network
 from test_tracker import FRAMES, START, attentive
@@ -85,6 +85,15 @@ def test_brier():
     curve = Calibration(0.5, 1e-9)
     assert brier(seen([0.1, 0.9], [0, 1]), curve) == pytest.approx(0)
     assert brier(seen([0.1, 0.9], [1, 1]), curve) == pytest.approx(0.5)
+
+
+def test_called_lost():
+    curve = Calibration(0.5, 0.1)
+    likeness, held = [0.1, 0.4, 0.9, 0.2, 0.6, 0.7, 0.8], [0, 0, 0, 1, 1, 1, 1]
+    assert called_lost(seen(likeness, held), curve) == pytest.approx((2 / 3, 1 / 4))
+    lost, wrongly = called_lost(seen([0.1], [0]), curve)
+    assert lost == 1
+    assert np.isnan(wrongly)
 
 
 def test_what_is_observed_is_what_was_tracked(tmp_path):

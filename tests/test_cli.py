@@ -664,6 +664,13 @@ def test_convert_with_a_target_policy(weights, tmp_path, capsys):
     assert not (tmp_path / "a.caffemodel").exists()
 
 
+def test_a_folder_is_no_weights(tmp_path, capsys):
+    assert main(["convert", str(tmp_path), str(tmp_path / "a.h5")]) == 1
+    assert capsys.readouterr().err == (
+        f"goturn: error: {tmp_path} is a folder; name a file in it (of a run, best.h5)\n"
+    )
+
+
 def test_options_are_not_abbreviated(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["train", str(tmp_path / "run"), "--target", "0.5,3"])

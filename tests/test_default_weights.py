@@ -39,6 +39,9 @@ def test_notes_are_of_this_file(weights):
 def test_they_bring_their_calibration(weights):
     confidence = json.loads((FOLDER / "figures.json").read_text())["int8"]["confidence"]
     assert f"**ROC AUC of {confidence['roc_auc']:.3f}**" in (FOLDER / "README.md").read_text()
+    lost, wrongly = confidence["called_lost"], confidence["called_lost_wrongly"]
+    rates = f"{lost:.0%} of the lost frames and {wrongly:.1%} of the others"
+    assert rates in (FOLDER / "README.md").read_text()
     curve = weights.calibration
     assert curve is not None
     assert f"a likeness of {curve.middle:.3f} for one half and {curve.width:.3f}" in (

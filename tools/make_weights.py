@@ -31,7 +31,7 @@ import numpy as np
 from goturn.commands.exits import SIGNAL_BASE, stop_on_signal
 from goturn.confidence import Calibration
 from goturn.data import FrameReader
-from goturn.evaluation.calibration import brier, fit, observe, roc_auc
+from goturn.evaluation.calibration import brier, called_lost, fit, observe, roc_auc
 from goturn.evaluation.one_pass import mean_overlaps
 from goturn.evaluation.reset import reset_score, track_with_resets
 from goturn.evaluation.session import Stopped
@@ -229,6 +229,7 @@ def measure(
     tracker = Tracker(network)
     overlaps = mean_overlaps(tracker, videos, reader.read, stop=stop)
     seen = observe(network, videos, reader.read, stop=stop)
+    of_lost, of_held = called_lost(seen, network.calibration)
     score = reset_score([track_with_resets(tracker, v, reader.read, stop=stop) for v in videos])
     return {
         "mean_iou": round(float(np.mean(list(overlaps.values()))), 4),
@@ -241,6 +242,8 @@ def measure(
             "roc_auc": round(roc_auc(seen), 4),
             "brier": round(brier(seen, network.calibration), 4),
             "lost": int((~seen.held).sum()),
+            "called_lost": round(of_lost, 4),
+            "called_lost_wrongly": round(of_held, 4),
             "frames": len(seen.held),
         },
         "overlaps": {name: round(value, 3) for name, value in overlaps.items()},

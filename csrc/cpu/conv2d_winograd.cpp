@@ -4,7 +4,7 @@
 // The six points of 3 x 3 are 0, +-sqrt(1/2), +-sqrt(2) and infinity.  Their squares are powers of
 // two and each other's inverses, which keeps the transforms short; and they are closer to 1 than
 // the usual +-1 and +-2, which halves the error (from 4.6 times a direct convolution's to 2.2
-// times). The eight of 5 x 5 are 0, +-1/2, +-1, +-2 and infinity; none of those tried errs less.
+// times).  The eight of 5 x 5 are 0, +-1/2, +-1, +-2 and infinity; none of those tried errs less.
 //
 // A piece of work is a stretch of tiles by some blocks of output channels.  For a few blocks at a
 // time, a matrix product for each point (tiles by input channels by output channels) goes into a
@@ -28,7 +28,8 @@ namespace goturn::cpu {
 namespace {
 
 constexpr std::int64_t kSide = 4;  // of the pixels that a tile gives
-constexpr std::int64_t kMostPoints = 64;
+constexpr std::int64_t kMostTileSide = 8;
+constexpr std::int64_t kMostPoints = kMostTileSide * kMostTileSide;
 // Of a piece, the most tiles; and where there are many, the least that are worth reading all
 // weights.
 constexpr std::int64_t kMostTiles = 32;
@@ -165,7 +166,7 @@ void WinogradConv::pack(const FilterLayout& filters, std::int64_t block) {
     for (std::int64_t lane = 0; lane < count; ++lane) {
       const float* from = filters.data + block / blocks_ * filters.group_stride +
                           (first + lane) * filters.out_stride + c * filters.in_stride;
-      double taps[25], rows[8 * 5], points[kMostPoints];
+      double taps[25], rows[kMostTileSide * 5], points[kMostPoints];
       for (std::int64_t tap = 0; tap < kernel_ * kernel_; ++tap) {
         taps[tap] = static_cast<double>(from[tap * filters.tap_stride]);
       }

@@ -124,8 +124,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def describe(error: Exception) -> str:
     """An error as one line: its sentence, and for one that no code of ours foresaw, its kind too."""
-    if isinstance(error, IsADirectoryError) and error.filename is not None:
-        return f"{error.filename} is a folder; name a file in it (of a run, best.h5)"
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     text = " ".join(str(error).split())

@@ -55,8 +55,9 @@ class MultiTracker:
             The boxes are the same, bit for bit, and come sooner after their frame; what goes wrong in
             the thread is raised by the next :meth:`update`.
         target_policy: what is kept of a target, and when it is taken anew
-            (:class:`goturn.target_policy.TargetPolicy`); None for what the weights ask for, which is the
-            paper's way (:data:`goturn.target_policy.PAPER`) where they ask for nothing.
+            (:class:`goturn.target_policy.TargetPolicy`, or its two numbers); None for what the weights
+            ask for, which is the paper's way (:data:`goturn.target_policy.PAPER`) where they ask for
+            nothing.
 
     Raises:
         FileNotFoundError, ValueError: no such file, or not weights, or not a policy.
@@ -71,7 +72,7 @@ class MultiTracker:
         device: str = "auto",
         precision: str = "fp32",
         ahead: bool = False,
-        target_policy: TargetPolicy | None = None,
+        target_policy: Iterable[float] | None = None,
     ) -> None:
         self.network = _as_network(weights, device, precision)
         self._target_policy = TargetPolicy.of(
@@ -223,7 +224,7 @@ class Tracker:
         device: str = "auto",
         precision: str = "fp32",
         ahead: bool = False,
-        target_policy: TargetPolicy | None = None,
+        target_policy: Iterable[float] | None = None,
     ) -> None:
         self._tracker = MultiTracker(
             weights, device=device, precision=precision, ahead=ahead, target_policy=target_policy

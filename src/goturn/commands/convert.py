@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from goturn.commands.exits import DONE, UsageError
 from goturn.commands.files import check_not_overwritten
-from goturn.commands.values import mean_argument, target_argument
+from goturn.commands.values import add_target, mean_argument
 from goturn.target_policy import PAPER
 
 if TYPE_CHECKING:
@@ -36,14 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how .h5 stores the values; fp16 takes half the space and rounds them, int8 (of fc layers) "
         "a quarter",
     )
-    parser.add_argument(
-        "--target",
-        type=target_argument,
-        metavar="SHARE,FRAMES",
-        help="for .h5: how trackers of these weights keep their target: how much the first one counts "
-        "beside the latest, 0 to 1, and after how many frames the latest is taken anew; paper for 0,1 "
-        "(default: as IN asks)",
-    )
+    add_target(parser, "for .h5, what the weights are to ask of trackers: ")
     parser.add_argument(
         "--names",
         choices=("opencv", "authors"),
@@ -103,13 +96,14 @@ def _check_options(args: argparse.Namespace, destination: Path) -> None:
             f"{destination}: cannot write {suffix or 'a file without extension'}; "
             "the name must end in .h5 or .caffemodel"
         )
-    if args.precision != "fp32" and suffix != ".h5":
-        raise UsageError(f"--precision {args.precision} is for .h5 alone; {destination} is not one")
-    if args.target is not None and suffix != ".h5":
-        raise UsageError(f"--target is for .h5 alone; {destination} is not one")
-    for option, value in (("--names", args.names), ("--fold-mean", args.fold_mean)):
-        if value is not None and suffix != ".caffemodel":
-            raise UsageError(f"{option} is for .caffemodel alone; {destination} is not one")
+    for option, given, own in (
+        (f"--precision {args.precision}", args.precision != "fp32", ".h5"),
+        ("--target", args.target is not None, ".h5"),
+        ("--names", args.names is not None, ".caffemodel"),
+        ("--fold-mean", args.fold_mean is not None, ".caffemodel"),
+    ):
+        if given and suffix != own:
+            raise UsageError(f"{option} is for {own} alone; {destination} is not one")
 
 
 def _tell_mean(weights: Weights, folded: float | None) -> None:

@@ -99,10 +99,15 @@ def add_where_to_run(parser: argparse.ArgumentParser) -> None:
         help="auto (default), cpu, cuda, cuda:N or reference",
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the fc weights")
+    add_target(parser)
+
+
+def add_target(parser: argparse.ArgumentParser, what: str = "") -> None:
+    """The option ``--target``; ``what`` goes before its help."""
     parser.add_argument(
         "--target",
         type=target_argument,
         metavar="SHARE,FRAMES",
-        help="how much the first target counts beside the latest, 0 to 1, and after how many frames the "
-        "latest is taken anew; paper for 0,1 (default: what the weights ask for)",
+        help=f"{what}how much the first target counts beside the latest, 0 to 1, and after how many "
+        "frames the latest is taken anew; paper for 0,1 (default: what the weights ask for)",
     )

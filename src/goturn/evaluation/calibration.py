@@ -117,6 +117,18 @@ def roc_auc(seen: Observations) -> float:
     return float((ranks[seen.held].sum() - held * (held + 1) / 2) / (held * lost))
 
 
+def called_lost(seen: Observations, curve: Calibration) -> tuple[float, float]:
+    """The parts of the frames that have lost the object, and of those that hold it, whose confidence is
+    below one half; NaN where there are none.
+    """
+    below = np.array([curve.confidence(value) < 0.5 for value in seen.likeness], bool)
+    lost, held = (
+        float(below[which].mean()) if which.any() else float("nan")
+        for which in (~seen.held, seen.held)
+    )
+    return lost, held
+
+
 def brier(seen: Observations, curve: Calibration) -> float:
     """Mean squared difference between confidence and what came (1 held, 0 lost)."""
     confidence = np.array([curve.confidence(value) for value in seen.likeness])

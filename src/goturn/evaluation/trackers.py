@@ -320,18 +320,13 @@ def _build_module(spec: TrackerSpec) -> tuple[AnyTracker, dict[str, object]]:
     return tracker, {"source": source_digest(made), "files": digests_of_files(spec.options)}
 
 
-def _number(text: str) -> float | str:
-    """A number; any other text as it is, for who refuses it to name."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
 def _value(text: str) -> object:
     """A number, yes or no as True or False, else the text."""
-    if text in ("yes", "no"):
-        return text == "yes"
+    return text == "yes" if text in ("yes", "no") else _number(text)
+
+
+def _number(text: str) -> float | str:
+    """A number, else the text."""
     for kind in (int, float):
         try:
             return kind(text)

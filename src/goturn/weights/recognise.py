@@ -43,7 +43,9 @@ def recognise(path: Path) -> str:
         FileNotFoundError, IsADirectoryError, PermissionError: from opening the file.
     """
     mode = path.stat().st_mode
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe would wait for a writer
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"{path} is a folder; name a file in it (of a run, best.h5)")
+    if not stat.S_ISREG(mode):  # opening a pipe would wait for a writer
         raise WeightsError(f"{path}: not a regular file; give a weights file")
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
