@@ -30,6 +30,7 @@ ALL = Augmentation(
     gap=3,
     backwards=0.5,
     target_error=0.3,
+    starts=0.4,
 )
 
 
@@ -220,6 +221,30 @@ def test_errors_of_the_targets_box(data):
         np.testing.assert_allclose(*truth, atol=5e-5)
     # The model's mean shift is 1/5 of the size, and of the origin's both shift and half the size's.
     assert 0.03 < np.mean(np.abs(shifts)) < 0.12
+
+
+def test_targets_of_starts(data):
+    """Right, however wrong the others are, and any number of labelled frames back."""
+    both = Augmentation(target_error=0.3, starts=0.5, gap=2, backwards=0.5)
+    mixed = examples(data, both, drawn=0)
+    every, none = (
+        examples(data, Augmentation(starts=1, target_error=error), drawn=0) for error in (0.3, 0.0)
+    )
+    for number in range(60):
+        a, b = every.item(number), none.item(number)
+        assert (a.source, a.target, a.searches) == (b.source, b.target, b.searches)
+    boxes = {video.name: video.boxes for video in data[0]}
+    right, far, count = 0, set(), 0
+    for number in range(1, 400, 2):
+        item = mixed.item(number)
+        name, _, frames = item.source.partition(", frames ")
+        target, now = map(int, frames.split(" and "))
+        exact = item.target == search_window(boxes[name][target], 80, 60)
+        right, count = right + exact, count + 1
+        far.add((exact, abs(now - target)))
+    assert 0.4 < right / count < 0.6
+    assert {steps for exact, steps in far if exact} == {1, 2, 3, 4}
+    assert {steps for exact, steps in far if not exact} == {1, 2}
 
 
 def test_moved_likewise():

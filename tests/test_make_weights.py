@@ -96,6 +96,7 @@ def test_from_data_to_the_file(tmp_path, arguments, capsys):
     assert figures["digest"] == shipped.digest
     assert figures["bytes"] == (out / "goturn.h5").stat().st_size
     assert 0 <= figures["int8"]["mean_iou"] <= 1
+    assert 0 <= figures["int8"]["many_starts"] <= 1
     assert figures["fp32"]["frames"] == 3
     assert "validation.png" in {path.name for path in out.iterdir()} or "matplotlib" in (
         capsys.readouterr().out

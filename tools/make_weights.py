@@ -32,6 +32,7 @@ from goturn.commands.exits import SIGNAL_BASE, stop_on_signal
 from goturn.confidence import Calibration
 from goturn.data import FrameReader
 from goturn.evaluation.calibration import brier, called_lost, fit, observe, roc_auc
+from goturn.evaluation.many_starts import many_starts
 from goturn.evaluation.one_pass import mean_overlaps
 from goturn.evaluation.reset import reset_score, track_with_resets
 from goturn.evaluation.session import Stopped
@@ -228,11 +229,13 @@ def measure(
     network = Network(weights, config.device, precision=precision)
     tracker = Tracker(network)
     overlaps = mean_overlaps(tracker, videos, reader.read, stop=stop)
+    starts = many_starts(tracker, videos, reader.read, stop=stop)
     seen = observe(network, videos, reader.read, stop=stop)
     of_lost, of_held = called_lost(seen, network.calibration)
     score = reset_score([track_with_resets(tracker, v, reader.read, stop=stop) for v in videos])
     return {
         "mean_iou": round(float(np.mean(list(overlaps.values()))), 4),
+        "many_starts": round(float(np.mean(list(starts.values()))), 4) if starts else None,
         "accuracy": round(score.accuracy, 4),
         "failures": score.failures,
         "frames": score.frames,

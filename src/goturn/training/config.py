@@ -86,6 +86,11 @@ class TrainConfig:
     target_error: float = _setting(
         0.0, "errors of the target's box, as a part of the motion model's changes"
     )
+    starts: float = _setting(
+        0.0,
+        "part of the items whose target is right, and any number of labelled frames back",
+        later=True,
+    )
     batch: int = _setting(50, "examples an iteration")
     seed: int = _setting(0, "chooses items, windows, dropout and initial weights")
 

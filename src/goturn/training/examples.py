@@ -148,11 +148,13 @@ class Examples:
         """
         uniform = uniforms(self._seed, number)
         of_photographs = bool(self._photographs) and (number % 2 == 0 or not self._pairs)
+        part = self._augmentation.starts
+        start = bool(part) and uniform() < part
         for _ in range(TRIES):
             try:
                 if of_photographs:
-                    return self._from_photograph(uniform)
-                return self._from_video(uniform)
+                    return self._from_photograph(uniform, start)
+                return self._from_video(uniform, start)
             except (ValueError, OSError) as error:
                 reason = error
         raise DataError(
@@ -170,7 +172,7 @@ class Examples:
             parts.append(slice(max(begin - start, 0), min(end - start, self.per_item)))
         return Plan(tuple(items), tuple(parts))
 
-    def _from_photograph(self, uniform: Uniform) -> Item:
+    def _from_photograph(self, uniform: Uniform, start: bool) -> Item:
         how = self._augmentation
         still = self._still(uniform) if how.stills and uniform() < how.stills else None
         if still:
@@ -185,7 +187,7 @@ class Examples:
         current, now = image, box
         if how.turn:
             current, now = augment.turned(image, box, how.turn, uniform)
-        return self._make(source, (image, current), (box, box, now), uniform)
+        return self._make(source, (image, current), (box, box, now), uniform, start)
 
     def _still(self, uniform: Uniform) -> tuple[str, np.ndarray, Box] | None:
         """A labelled frame of a video in place of a photograph; None where it leaves no room."""
@@ -199,23 +201,26 @@ class Examples:
             return None
         return f"{video.name}, frame {number}", image, box
 
-    def _from_video(self, uniform: Uniform) -> Item:
+    def _from_video(self, uniform: Uniform, start: bool) -> Item:
         how = self._augmentation
         video, pairs = _choose(self._pairs, uniform)
         before, now = _choose(pairs, uniform)
         target = before
-        if how.gap > 1 or how.backwards:
+        if how.gap > 1 or how.backwards or start:
             numbers = list(video.boxes)
             at, step = numbers.index(now), 1
             if how.backwards and uniform() < how.backwards:
                 at, step = at - 1, -1
-            back = 1 + int(uniform() * how.gap)
+            farthest = how.gap
+            if start:
+                farthest = at if step == 1 else len(numbers) - 1 - at
+            back = 1 + int(uniform() * farthest)
             now, before = numbers[at], numbers[at - step]
             target = numbers[min(max(at - step * back, 0), len(numbers) - 1)]
         source = f"{video.name}, frames {target} and {now}"
         frames = (self._reader.read(video.frames[target]), self._reader.read(video.frames[now]))
         boxes = video.boxes[target], video.boxes[before], video.boxes[now]
-        return self._make(source, frames, boxes, uniform)
+        return self._make(source, frames, boxes, uniform, start)
 
     def _make(
         self,
@@ -223,15 +228,16 @@ class Examples:
         frames: tuple[np.ndarray, np.ndarray],
         boxes: tuple[Box, Box, Box],
         uniform: Uniform,
+        start: bool,
     ) -> Item:
         """The item of a target's and a current frame.
 
         ``boxes`` are the object's in the target's frame, the one that a tracker would look about, and the
-        object's in the current frame.
+        object's in the current frame; ``start`` says that the target's is to stay right.
         """
         (previous, current), (target, before, now) = frames, boxes
         if self._augmentation != PLAIN:
-            previous, current, boxes = self._changed(previous, current, boxes, uniform)
+            previous, current, boxes = self._changed(previous, current, boxes, uniform, start)
             target, before, now = boxes
         height, width = current.shape[:2]
         # The motion model moves the current box, so drawn examples do not have the video's own motion.
@@ -249,6 +255,7 @@ class Examples:
         current: np.ndarray,
         boxes: tuple[Box, Box, Box],
         uniform: Uniform,
+        start: bool,
     ) -> tuple[np.ndarray, np.ndarray, tuple[Box, Box, Box]]:
         """Frames and boxes of :meth:`_make` with what the augmentation does to any item."""
         how, (target, before, now) = self._augmentation, boxes
@@ -265,7 +272,7 @@ class Examples:
             same = previous is current
             previous = augment.mirrored(previous)
             current = previous if same else augment.mirrored(current)
-        if self._error:
+        if self._error and not start:
             height, width = previous.shape[:2]
             wrong = self._error.draw(target, width, height, uniform)
             target, before = wrong, augment.moved_likewise(before, target, wrong)

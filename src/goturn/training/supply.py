@@ -101,13 +101,16 @@ class Supply:
             DataError, OSError, ValueError, RuntimeError: see :meth:`FeatureCache.fill`.
         """
         config = self._config
+        variety = asdict(augmentation_of(config))
+        if not variety["starts"]:
+            del variety["starts"]  # added later: features that were kept before stay known
         key = {
             "data": self._sources.digest,
             "examples": [
                 config.motion, config.lambda_shift, config.lambda_scale, config.scale_limit,
                 config.largest_part, config.seed,
             ],
-            "variety": asdict(augmentation_of(config)),
+            "variety": variety,
             "towers": towers,
         }  # fmt: skip
         architecture = self._network.architecture

@@ -23,6 +23,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "gap": (1, 1000),
     "backwards": (0, 1),
     "target_error": (0, 1),
+    "starts": (0, 1),
 }
 
 
@@ -57,6 +58,9 @@ class Augmentation:
     target_error: float = 0.0
     """How wrong the box about which the target is cropped is: its errors are those of the motion model,
     times this.  The first search window is cropped about the same box, as a tracker's would be."""
+    starts: float = 0.0
+    """Part of the items whose target is one that a track starts with, for a tracker that keeps it
+    (:mod:`goturn.target_policy`): its box is right, and it may lie any number of labelled frames back."""
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -1,0 +1,78 @@
+"""Many starts: a tracker is started every so many frames, and followed for a while from each.
+
+One pass and resets count a few dozen starts in all, and what became of one track decides much of them.
+The same videos give ten times as many short tracks, whose mean is a steadier figure to choose by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from goturn.data.model import Video
+from goturn.evaluation.session import Read, Session, first_labelled
+from goturn.evaluation.trackers import AnyTracker
+
+#: Frames from one start to the next.
+EVERY = 30
+
+#: Frames that are followed from a start, at most, and how many a start must have before it, at least.
+LENGTH = 44
+SHORTEST = 20
+
+
+def starts(video: Video) -> list[int]:
+    """The frames to start on: labelled, and about :data:`EVERY` apart.
+
+    Raises:
+        ValueError: a video without labels.
+    """
+    labelled, found = list(video.boxes), [first_labelled(video)]
+    for wanted in range(EVERY, len(video.frames) - SHORTEST, EVERY):
+        number = next((number for number in labelled if number >= wanted), None)
+        if number is not None and number > found[-1]:
+            found.append(number)
+    return found
+
+
+def many_starts(
+    tracker: AnyTracker,
+    videos: Sequence[Video],
+    read: Read,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, float]:
+    """The mean IoU of each video, by name: of the labelled frames behind each start, then of the starts.
+
+    Starts with no labelled frame behind them do not count, nor do videos without any other.
+
+    Args:
+        tracker: started here; what it raises is raised.
+        videos: each with at least one labelled frame.
+        read: decodes a frame.
+        stop: asked before each frame.
+
+    Raises:
+        ValueError: a video without labels, or a frame that cannot be decoded.
+        Stopped: ``stop`` said so.
+    """
+    means = {}
+    for video in videos:
+        session = Session(tracker, video, read, strict=True, stop=stop)
+        of_starts = [_after(session, video, start) for start in starts(video)]
+        counted = [mean for mean in of_starts if mean is not None]
+        if counted:
+            means[video.name] = float(np.mean(counted))
+    return means
+
+
+def _after(session: Session, video: Video, start: int) -> float | None:
+    """The mean IoU of the labelled frames behind a start; None where there are none."""
+    session.start(start, video.boxes[start])
+    overlaps = []
+    for number in range(start + 1, min(start + LENGTH + 1, len(video.frames))):
+        box = session.follow(number)
+        if number in video.boxes and box is not None:
+            overlaps.append(video.boxes[number].iou(box))
+    return float(np.mean(overlaps)) if overlaps else None

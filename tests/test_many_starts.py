@@ -1,0 +1,72 @@
+"""Tracking from many starts, and the tool that compares weights by it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from goturn.box import Box
+from goturn.evaluation.many_starts import many_starts, starts
+from goturn.evaluation.session import Stopped
+from goturn.weights import random_weights, save
+from test_one_pass import Scripted, frame, video
+from training_data import make_videos
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+import compare_weights
+
+sys.path.pop(0)
+
+
+def test_starts_are_labelled_and_apart():
+    def of(labelled, frames):
+        return starts(video({n: Box(0, 0, 4, 4) for n in labelled}, frames))
+
+    assert of(range(100), 100) == [0, 30, 60]  # none with fewer than twenty frames before it
+    assert of(range(101), 101) == [0, 30, 60]
+    assert of(range(111), 111) == [0, 30, 60, 90]
+    assert of((5, 29, 37, 95), 120) == [5, 37, 95]  # one that two starts would share counts once
+    assert of((5,), 120) == [5]
+
+
+def test_the_mean_of_starts_of_at_most_44_frames():
+    """The object stays; a tracker's box is right before frame 30 and half of it from there on."""
+    frames = 100
+    found = [Box(0, 0, 4, 4) if n < 30 else Box(0, 0, 4, 2) for n in range(frames)]
+    truth = dict.fromkeys(range(0, frames, 2), Box(0, 0, 4, 4))  # every other frame is labelled
+    tracker = Scripted(found)
+    scores = many_starts(tracker, [video(truth, frames)], frame)
+    assert tracker.starts == [0, 30, 60]
+    # From the first: frames 2, 4 .. 44, of which 14 are right; from the others none.
+    assert scores == {"v": pytest.approx(((14 + 8 * 0.5) / 22 + 0.5 + 0.5) / 3)}
+
+
+def test_nothing_behind_a_start():
+    last = video({8: Box(0, 0, 4, 4)}, 9)
+    assert many_starts(Scripted([Box(0, 0, 4, 4)] * 9), [last], frame) == {}
+    with pytest.raises(ValueError, match="v has no labelled frame to start a tracker on"):
+        many_starts(Scripted([]), [video({}, 3)], frame)
+    with pytest.raises(Stopped):
+        many_starts(Scripted([]), [last], frame, stop=lambda: True)
+
+
+def test_comparing_weights(tmp_path, capsys, monkeypatch):
+    from goturn.architecture import goturn
+
+    monkeypatch.setattr(compare_weights, "ITERATIONS", 2)
+    save(random_weights(goturn((8,)), 3), tmp_path / "a.h5")
+    videos = str(make_videos(tmp_path / "videos", frames=6))
+    files = [str(tmp_path / "a.h5"), f"{tmp_path / 'a.h5'},0.5,3"]
+    assert compare_weights.main([*files, "--videos", videos, "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert [each.split()[:2] for each in lines] == [["a.h5", "0,1"], ["a.h5", "0.5,3"]]
+    # Errors of examples do not depend on how one tracks.
+    assert lines[0].split()[2:4] == lines[1].split()[2:4]
+    assert all(0 <= float(value) for value in lines[0].split()[2:])
+
+
+def test_refuses_a_policy_that_will_not_do(tmp_path):
+    with pytest.raises(ValueError, match="'2,3' is not a way to keep the target"):
+        compare_weights.main(["a.h5,2,3", "--videos", str(tmp_path)])

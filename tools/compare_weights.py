@@ -1,0 +1,135 @@
+"""Measures weights on videos that they did not train on, to choose among them: a line for each.
+
+python tools/compare_weights.py FILE[,SHARE,FRAMES] ... --videos SPEC
+
+SHARE,FRAMES is a target policy to track with (``goturn.target_policy``), instead of what the file asks
+for.  The columns are
+
+* the held-out error: mean L1 error, in units of which a search window has ten, on examples drawn from the
+  videos as in training, with target boxes that are a little wrong; and of starts, whose targets' boxes
+  are right and lie up to the whole video back.  Far less noisy than tracking, but it does not see drift;
+* many starts (``goturn.evaluation.many_starts``), the mean IoU of one pass, and VOT2014's accuracy,
+  failures and overall error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from goturn.commands.exits import SIGNAL_BASE, stop_on_signal
+from goturn.commands.values import target_argument
+from goturn.data import FrameReader
+from goturn.evaluation.many_starts import many_starts
+from goturn.evaluation.one_pass import mean_overlaps
+from goturn.evaluation.reset import reset_score, track_with_resets
+from goturn.evaluation.session import Stopped
+from goturn.network import Network
+from goturn.target_policy import TargetPolicy
+from goturn.tracker import Tracker
+from goturn.training.config import TrainConfig
+from goturn.training.examples import crop
+from goturn.training.sources import Sources, open_sources
+from goturn.training.supply import examples_of
+from goturn.weights import load
+
+#: Held-out examples: iterations of so many.
+ITERATIONS, BATCH = 50, 32
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("weights", nargs="+", metavar="FILE[,SHARE,FRAMES]")
+    parser.add_argument("--videos", nargs="+", required=True, metavar="SPEC")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="int8", help="to track with (default int8)")
+    return parser.parse_args(arguments)
+
+
+def weights_and_policy(text: str) -> tuple[Path, TargetPolicy | None]:
+    """What an argument names.
+
+    Raises:
+        ValueError: a policy that will not do.
+    """
+    parts = text.rsplit(",", 2)
+    if len(parts) < 3 or Path(text).is_file():
+        return Path(text), None
+    try:
+        return Path(parts[0]), target_argument(",".join(parts[1:]))
+    except argparse.ArgumentTypeError as error:
+        raise ValueError(str(error)) from error
+
+
+def held_out(
+    network: Network, sources: Sources, config: TrainConfig, stop: Callable[[], bool]
+) -> float:
+    """Mean L1 error on a configuration's first examples."""
+    preprocessing = network.architecture.preprocessing
+    examples = examples_of(config, sources, FrameReader(), preprocessing.context_factor)
+    errors = []
+    for step in range(ITERATIONS):
+        if stop():
+            raise Stopped
+        batch = crop(examples.plan(step, BATCH), network.ops, preprocessing)
+        targets = network.ops.to_numpy(network.project_target(network.encode_target(batch.targets)))
+        parts = network.ops.from_numpy(np.ascontiguousarray(targets[batch.owners]))
+        units = network.regress(parts, network.encode_search(batch.searches))
+        errors.append(np.abs(network.ops.to_numpy(units) - batch.labels).mean())
+    return float(np.mean(errors))
+
+
+def line(
+    path: Path, policy: TargetPolicy | None, args: argparse.Namespace, stop: Callable[[], bool]
+) -> str:
+    """The figures of one file."""
+    weights = load(path)
+    exact = Network(weights, args.device)
+    wrong = TrainConfig(videos=tuple(args.videos), drawn=3, seed=99, target_error=0.3)
+    sources = open_sources(wrong)
+    errors = [
+        held_out(exact, sources, config, stop)
+        for config in (wrong, replace(wrong, target_error=0.0, starts=1.0))
+    ]
+    tracker = Tracker(Network(weights, args.device, precision=args.precision), target_policy=policy)
+    read = FrameReader().read
+    starts = many_starts(tracker, sources.videos, read, stop=stop)
+    overlaps = mean_overlaps(tracker, sources.videos, read, stop=stop)
+    score = reset_score([track_with_resets(tracker, v, read, stop=stop) for v in sources.videos])
+    asked = tracker.target_policy
+    return (
+        f"{f'{path.name} {asked.start:g},{asked.every}':32} {errors[0]:.4f}  {errors[1]:.4f}  "
+        f"{np.mean(list(starts.values())):.4f}  {np.mean(list(overlaps.values())):.4f}  "
+        f"{score.accuracy:.4f}  {score.failures:3}  {score.overall_error:.4f}"
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    args = parse(arguments)
+    given = [weights_and_policy(text) for text in args.weights]
+    print(
+        f"{'weights, policy':32} wrong   starts  many    one-pass A      F    error\n"
+        f"{'':32} (held-out L1)   (mean IoU)      (VOT2014, with restarts)"
+    )
+    with stop_on_signal() as request:
+        try:
+            for path, policy in given:
+                print(line(path, policy, args, lambda: request.signal != 0), flush=True)
+        except Stopped:
+            return SIGNAL_BASE + request.signal
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"compare_weights: error: {error}", file=sys.stderr)
+        sys.exit(1)
