@@ -1,0 +1,54 @@
+"""How wrong the boxes are about which a tracker looks."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from goturn.architecture import goturn
+from goturn.box import Box
+from goturn.evaluation.session import Stopped
+from goturn.weights import random_weights, save
+from test_one_pass import Scripted, frame, video
+from training_data import make_videos
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+import tracker_errors
+
+sys.path.pop(0)
+
+
+def test_boxes_looked_about_against_where_the_object_then_is():
+    """The object goes right by a tenth of its size each frame; the tracker grows to twice its height."""
+    truth = {n: Box(10.0 + n, 20, 10, 8) for n in range(0, 4)}
+    found = [Box(*truth[0]), Box(11, 20, 10, 16), Box(12, 16, 10, 16), Box(500, 500, 10, 8)]
+    tracker = Scripted(found)
+    got = tracker_errors.errors(tracker, [video(truth, 4)], frame, lambda: False)
+    # About the truth of frame 0 in frame 1; about a box twice as high in 2, with its middle below; then
+    # with the same middle.  What comes of frame 3 is not looked about any more.
+    assert tracker.starts == [0]
+    np.testing.assert_allclose(got, [(-0.1, 0, 0, 0), (-0.1, 0.5, 0, 1), (-0.1, 0, 0, 1)])
+
+
+def test_lost_objects_and_missing_labels_do_not_count():
+    truth = {0: Box(0, 0, 10, 10), 1: Box(100, 0, 10, 10), 3: Box(101, 0, 10, 10)}
+    found = [truth[0], Box(90, 0, 10, 10), Box(100, 0, 10, 10), Box(0, 0, 1, 1)]
+    got = tracker_errors.errors(Scripted(found), [video(truth, 4)], frame, lambda: False)
+    np.testing.assert_allclose(got, [(-0.1, 0, 0, 0)])
+    with pytest.raises(Stopped):
+        tracker_errors.errors(Scripted(found), [video(truth, 4)], frame, lambda: True)
+
+
+def test_the_command(tmp_path, capsys):
+    save(random_weights(goturn((8,)), 3), tmp_path / "a.h5")
+    videos = str(make_videos(tmp_path / "videos", frames=6))
+    command = [str(tmp_path / "a.h5"), "--videos", videos, "--device", "cpu"]
+    assert tracker_errors.main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("videos")
+    assert lines[1].split() == ["across", "down", "lambda"]
+    shift = [float(value) for value in lines[2].split()[1:]]
+    assert shift[2] == pytest.approx(2 / (shift[0] + shift[1]), rel=0.05, abs=0.1)
