@@ -25,6 +25,7 @@ CONFIG = """
 widths = [8]
 drawn = 2
 batch = 4
+target = "0.5,2"
 log_every = 2
 validate_every = 4
 rate = 1e-4
@@ -67,6 +68,7 @@ def test_from_data_to_the_file(tmp_path, arguments, capsys):
     out = tmp_path / "out"
     shipped = load(out / "goturn.h5")
     assert "tools/make_weights.py" in shipped.origin
+    assert shipped.target_policy == TargetPolicy(0.5, 2)
     with h5py.File(out / "goturn.h5") as file:
         assert file["fc6/weight"].dtype == np.int8
     # The second stage began with what was best of the first, fc layers and all.
@@ -118,10 +120,6 @@ def test_where_stages_start_and_what_ships(tmp_path):
     assert recipe.mean_of == ("b", "c")
     assert [stage.rate for stage in recipe.stages.values()] == [1e-6, 1e-6, 2e-6]
     assert [stage.start_fc for stage in recipe.stages.values()] == [False, True, True]
-    assert recipe.target_policy is None
-    path.write_text("target_policy = [0.25, 4]\n[a]\n")
-    recipe = make_weights.read_recipe(path, {"start": "alexnet.h5"})
-    assert recipe.target_policy == TargetPolicy(0.25, 4)
     path.write_text("[a]\n[b]\n")
     assert make_weights.read_recipe(path, {"start": "alexnet.h5"}).mean_of == ("b",)
 
@@ -144,9 +142,8 @@ def test_stages_that_will_not_do(tmp_path):
         ("[a]\nspeed = 1", r"\[a\]: .*speed"),
         ('mean_of = ["b"]\n[a]', "mean_of must name stages; got b"),
         ("mean_of = []\n[a]", "mean_of must name stages; got none"),
-        ("target_policy = [2.0, 1]\n[a]", "target_policy: a target policy must be a share"),
-        ("target_policy = 3\n[a]", "target_policy: "),
-        ("target_policy = [0.5]\n[a]", "target_policy: .* its share of the start and its number"),
+        ('target = "2,1"\n[a]', r"\[a\]: target: '2,1' is not a way to keep the target"),
+        ("target = 3\n[a]", r"\[a\]: target must be a text"),
         ('[a]\n[b]\nfrom = "c"', "there is no stage 'c' before it"),
     ):
         path.write_text(text)

@@ -413,6 +413,20 @@ def test_starting_from_weights(tmp_path, data):
         start_weights(replace(data, start=str(tmp_path / "w.h5"), start_fc=True, widths=(9, 9)))
 
 
+def test_a_target_policy_by_setting(tmp_path, data):
+    """What the weights of a run ask for: the setting's, otherwise what comes with the fc layers."""
+    assert start_weights(data).target_policy is None
+    assert start_weights(replace(data, target="0.7,4")).target_policy == TargetPolicy(0.7, 4)
+    asking = replace(start_weights(data), target_policy=TargetPolicy(0.5, 3))
+    save(asking, tmp_path / "w.h5")
+    trained_on = replace(data, start=str(tmp_path / "w.h5"), start_fc=True)
+    assert start_weights(trained_on).target_policy == TargetPolicy(0.5, 3)
+    assert start_weights(replace(trained_on, target="paper")).target_policy == PAPER
+    assert start_weights(replace(trained_on, start_fc=False)).target_policy is None
+    with pytest.raises(ValueError, match=r"target: '0\.7' is not a way to keep the target"):
+        replace(data, target="0.7")
+
+
 @pytest.mark.slow
 def test_trained_on_from_weights_with_a_target_policy(tmp_path, data):
     """Validated by it, stopped or not, and handed on: what was validated is what best.h5 tracks."""

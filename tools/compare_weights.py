@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 
 from goturn.commands.exits import SIGNAL_BASE, stop_on_signal
-from goturn.commands.values import target_argument
 from goturn.data import FrameReader
 from goturn.evaluation.many_starts import many_starts
 from goturn.evaluation.one_pass import mean_overlaps
@@ -62,10 +61,7 @@ def weights_and_policy(text: str) -> tuple[Path, TargetPolicy | None]:
     parts = text.rsplit(",", 2)
     if len(parts) < 3 or Path(text).is_file():
         return Path(text), None
-    try:
-        return Path(parts[0]), target_argument(",".join(parts[1:]))
-    except argparse.ArgumentTypeError as error:
-        raise ValueError(str(error)) from error
+    return Path(parts[0]), TargetPolicy.parse(",".join(parts[1:]))
 
 
 def held_out(

@@ -5,10 +5,8 @@ python tools/make_weights.py OUT --videos PATH --images PATH --validation PATH -
 ``weights/config.toml`` says how: settings for all of it, and a table of settings for each stage of
 training, in order.  A stage starts from the best weights of the one before it, or of the one that its
 ``from`` names, the first one from ``--start``.  What ships is the last stage's best, or the mean of the
-best of those that ``mean_of`` names; ``target_policy`` is what it asks a tracker for
-(:class:`goturn.target_policy.TargetPolicy`; the stages' validations track in the paper's way).  Each
-stage is a run in OUT/<stage>, trained as ``goturn train`` does; run the command again after a stop, and
-it goes on where it was.  In the end OUT has
+best of those that ``mean_of`` names.  Each stage is a run in OUT/<stage>, trained as ``goturn train``
+does; run the command again after a stop, and it goes on where it was.  In the end OUT has
 
 * ``goturn.h5``, the weights, with fc layers in int8, and what makes a confidence of likeness, fitted to
   the training videos;
@@ -37,7 +35,6 @@ from goturn.evaluation.one_pass import mean_overlaps
 from goturn.evaluation.reset import reset_score, track_with_resets
 from goturn.evaluation.session import Stopped
 from goturn.network import Network
-from goturn.target_policy import TargetPolicy
 from goturn.tracker import Tracker
 from goturn.training.config import TrainConfig
 from goturn.training.metrics import Row, read_rows
@@ -82,8 +79,6 @@ class Recipe:
     """The stage that each but the first starts from."""
     mean_of: tuple[str, ...]
     """Stages whose best weights are averaged in the end."""
-    target_policy: TargetPolicy | None = None
-    """What the weights ask a tracker for."""
 
 
 def read_recipe(path: Path, common: dict[str, Any]) -> Recipe:
@@ -105,11 +100,6 @@ def read_recipe(path: Path, common: dict[str, Any]) -> Recipe:
         raise ValueError(f"{path} has no stages: a table of settings for each, such as [fc]")
     shared = {name: value for name, value in content.items() if name not in tables} | common
     mean_of = tuple(shared.pop("mean_of", list(tables)[-1:]))
-    asked = shared.pop("target_policy", None)
-    try:
-        policy = None if asked is None else TargetPolicy.of(asked)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: target_policy: {error}") from error
     stages: dict[str, TrainConfig] = {}
     start: dict[str, str] = {}
     for name, own in tables.items():
@@ -126,7 +116,7 @@ def read_recipe(path: Path, common: dict[str, Any]) -> Recipe:
     unknown = [name for name in mean_of if name not in stages]
     if unknown or not mean_of:
         raise ValueError(f"{path}: mean_of must name stages; got {', '.join(unknown) or 'none'}")
-    return Recipe(stages, start, mean_of, policy)
+    return Recipe(stages, start, mean_of)
 
 
 def run_stages(recipe: Recipe, output: Path, stop: Callable[[], bool], *, quiet: bool) -> Weights:
@@ -274,7 +264,7 @@ def main(arguments: Sequence[str]) -> int:
             best = run_stages(recipe, args.output, stop, quiet=args.quiet)
             origin = f"goturn's default weights: tools/make_weights.py, {best.origin}; {LICENCE}"
             path = args.output / "goturn.h5"
-            best = replace(best, origin=origin, target_policy=recipe.target_policy)
+            best = replace(best, origin=origin)
             save(best, path, precision="int8", compress=True)
             last = list(stages.values())[-1]
             print("calibrating the confidence on the training videos", flush=True)

@@ -48,6 +48,24 @@ class TargetPolicy(NamedTuple):
             ) from error
         return cls(start, every).checked()  # type: ignore[arg-type]
 
+    @classmethod
+    def parse(cls, text: str) -> TargetPolicy:
+        """One as text, as ``--target`` and settings have it: ``SHARE,FRAMES``, or ``paper``.
+
+        Raises:
+            ValueError: another text, or a number out of range.
+        """
+        if text == "paper":
+            return PAPER
+        try:
+            share, frames = text.split(",")
+            return cls(float(share), int(frames)).checked()
+        except ValueError as error:
+            raise ValueError(
+                f"{text!r} is not a way to keep the target; give paper, or SHARE,FRAMES such as 0.5,3: "
+                "what the first target counts, 0 to 1, and after how many frames the latest is taken anew"
+            ) from error
+
     def checked(self) -> TargetPolicy:
         """The same, as a float and a whole number.
 

@@ -6,7 +6,7 @@ import argparse
 
 from goturn.box import Box, as_box
 from goturn.ops import PRECISIONS, device_kind
-from goturn.target_policy import PAPER, TargetPolicy
+from goturn.target_policy import TargetPolicy
 
 
 def box_argument(text: str) -> Box:
@@ -77,17 +77,11 @@ def sheet_count_argument(text: str) -> int:
 
 
 def target_argument(text: str) -> TargetPolicy:
-    """``SHARE,FRAMES`` as a target policy; ``paper`` for the paper's."""
-    if text == "paper":
-        return PAPER
+    """:meth:`TargetPolicy.parse`."""
     try:
-        share, frames = text.split(",")
-        return TargetPolicy(float(share), int(frames)).checked()
+        return TargetPolicy.parse(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a way to keep the target; give paper, or SHARE,FRAMES such as 0.5,3: what "
-            "the first target counts, 0 to 1, and after how many frames the latest is taken anew"
-        ) from error
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def add_where_to_run(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from goturn.target_policy import TargetPolicy
 from goturn.training.motion import MODELS
 from goturn.training.variety import LIMITS
 
@@ -104,6 +105,12 @@ class TrainConfig:
     )
     match: bool = _setting(
         False, "let the first fc layer read how like cells of target and search are", later=True
+    )
+    target: str = _setting(
+        "",
+        "how validation, and who uses the weights, keeps the target: SHARE,FRAMES or paper; what start "
+        "asks for if empty",
+        later=True,
     )
     dropout: float = _setting(0.5, "part of a hidden fc layer's values dropped")
     previous_frame: bool = _setting(True, "let the network see the previous frame")
@@ -272,6 +279,11 @@ def _check(config: TrainConfig) -> None:
         raise ValueError("start_fc takes fc layers from the file that start names; name one")
     if not 1 <= len(config.widths) <= 3 or min(config.widths) < 1:
         raise ValueError(f"widths must be one to three numbers from 1 on; got {config.widths}")
+    if config.target:
+        try:
+            TargetPolicy.parse(config.target)
+        except ValueError as error:
+            raise ValueError(f"target: {error}") from error
     if not config.learn.isidentifier():
         raise ValueError(
             f"learn must be {', '.join(LEARNERS)} or the name of a convolution; got {config.learn!r}"

@@ -13,6 +13,7 @@ from goturn.architecture import REDUCING_NAME, Architecture, Conv, goturn
 from goturn.data import open_dataset
 from goturn.data.loader import Progress, silent
 from goturn.data.model import DataError, Dataset, Photograph, Video, check_problems
+from goturn.target_policy import TargetPolicy
 from goturn.training.config import TrainConfig
 from goturn.weights import Weights, load, random_weights, read_conv_layers, with_conv_layers
 
@@ -146,8 +147,8 @@ def start_weights(
     fc layers are drawn from the authors' fillers, unless ``config.start_fc`` takes the file's.
 
     A convolution behind the last pool, which a pretrained AlexNet lacks, is drawn as well where the file
-    has none, or one of other channels; a file's may also be left out.  With the fc layers comes the
-    target policy that the file asks for: the run validates by it and hands it on.
+    has none, or one of other channels; a file's may also be left out.  The run validates by the target
+    policy of the weights and hands it on: ``config.target``, or what comes with the fc layers.
 
     Raises:
         ValueError, OSError: the file cannot be read, or does not hold what is asked of it; or there is
@@ -197,7 +198,13 @@ def start_weights(
         parameters[name] = parameters[name].copy()
         parameters[name][:, : given.features] = 0
         parameters[name][:, 2 * given.features :] = 0  # of a match, which is zero as well
-    return replace(weights, architecture=replace(given, head=head), parameters=parameters)
+    policy = TargetPolicy.parse(config.target) if config.target else weights.target_policy
+    return replace(
+        weights,
+        architecture=replace(given, head=head),
+        parameters=parameters,
+        target_policy=policy,
+    )
 
 
 def _check_given(config: TrainConfig, given: Architecture) -> None:
