@@ -673,9 +673,9 @@ def test_a_folder_is_no_weights(tmp_path, capsys):
 
 def test_options_are_not_abbreviated(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
-        main(["train", str(tmp_path / "run"), "--target", "0.5,3"])
+        main(["train", str(tmp_path / "run"), "--target-err", "0.5"])
     assert exit_.value.code == 2
-    assert "unrecognized arguments: --target 0.5,3" in capsys.readouterr().err
+    assert "unrecognized arguments: --target-err 0.5" in capsys.readouterr().err
 
 
 def test_a_recipe_is_not_the_settings_of_a_run(tmp_path, capsys):
