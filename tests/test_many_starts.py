@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,32 @@ def test_starts_are_labelled_and_apart():
     assert of(range(100), 100) == [0, 30, 60]  # none with fewer than twenty frames before it
     assert of(range(101), 101) == [0, 30, 60]
     assert of(range(111), 111) == [0, 30, 60, 90]
-    assert of((5, 29, 37, 95), 120) == [5, 37, 95]  # one that two starts would share counts once
+    assert of((5, 29, 37, 95), 120) == [5, 37, 95]
     assert of((5,), 120) == [5]
+    assert of(range(25, 120), 120) == [25, 55, 85]  # as far apart wherever the labels begin ...
+    assert of((*range(5), *range(50, 120)), 120) == [0, 50, 80]  # ... or have a gap
+    assert of((0, 41), 60) == [0]
+    assert of((3,), 5) == [3]  # a short video has its first
+
+
+def test_frames_that_evaluation_passes_by():
+    """None is started on, and none counts."""
+    truth = dict.fromkeys(range(60), Box(0, 0, 4, 4))
+    covered = replace(video(truth, 60), ignored=frozenset(range(28, 35)))
+    assert starts(covered) == [0, 35]
+    found = [Box(50, 50, 4, 4) if n in covered.ignored else truth[n] for n in range(60)]
+    assert many_starts(Scripted(found), [covered], frame) == {"v": 1.0}
+
+
+def test_no_answer_is_no_overlap():
+    class Losing(Scripted):
+        """Says, as OpenCV's trackers do, in the odd frames that it has not found the object."""
+
+        def update(self, frame):
+            return int(frame[0, 0, 0]) % 2 == 0, super().update(frame)
+
+    truth = dict.fromkeys(range(9), Box(0, 0, 4, 4))
+    assert many_starts(Losing([*truth.values()]), [video(truth, 9)], frame) == {"v": 0.5}
 
 
 def test_the_mean_of_starts_of_at_most_44_frames():

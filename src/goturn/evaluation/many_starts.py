@@ -14,24 +14,24 @@ from goturn.data.model import Video
 from goturn.evaluation.session import Read, Session, first_labelled
 from goturn.evaluation.trackers import AnyTracker
 
-#: Frames from one start to the next.
+#: Frames from one start to the next, at least.
 EVERY = 30
 
-#: Frames that are followed from a start, at most, and how many a start must have before it, at least.
+#: Frames that are followed from a start, at most, and how many a video must have behind one but the first.
 LENGTH = 44
 SHORTEST = 20
 
 
 def starts(video: Video) -> list[int]:
-    """The frames to start on: labelled, and about :data:`EVERY` apart.
+    """The frames to start on: the first that is labelled, and from each :data:`EVERY` frames on, or where
+    the next label is that counts.
 
     Raises:
         ValueError: a video without labels.
     """
-    labelled, found = list(video.boxes), [first_labelled(video)]
-    for wanted in range(EVERY, len(video.frames) - SHORTEST, EVERY):
-        number = next((number for number in labelled if number >= wanted), None)
-        if number is not None and number > found[-1]:
+    found, end = [first_labelled(video)], len(video.frames) - SHORTEST
+    for number in video.boxes:
+        if found[-1] + EVERY <= number < end and number not in video.ignored:
             found.append(number)
     return found
 
@@ -45,11 +45,12 @@ def many_starts(
 ) -> dict[str, float]:
     """The mean IoU of each video, by name: of the labelled frames behind each start, then of the starts.
 
-    Starts with no labelled frame behind them do not count, nor do videos without any other.
+    A frame without an answer has an overlap of 0; one that evaluation passes by does not count.  Nor do
+    starts with no frame behind them that does, and videos without any other.
 
     Args:
         tracker: started here; what it raises is raised.
-        videos: each with at least one labelled frame.
+        videos: each with at least one labelled frame, and a name of its own.
         read: decodes a frame.
         stop: asked before each frame.
 
@@ -68,11 +69,11 @@ def many_starts(
 
 
 def _after(session: Session, video: Video, start: int) -> float | None:
-    """The mean IoU of the labelled frames behind a start; None where there are none."""
+    """The mean IoU of the frames behind a start that count; None where there are none."""
     session.start(start, video.boxes[start])
     overlaps = []
     for number in range(start + 1, min(start + LENGTH + 1, len(video.frames))):
         box = session.follow(number)
-        if number in video.boxes and box is not None:
-            overlaps.append(video.boxes[number].iou(box))
+        if number in video.boxes and number not in video.ignored:
+            overlaps.append(0.0 if box is None else video.boxes[number].iou(box))
     return float(np.mean(overlaps)) if overlaps else None
