@@ -247,6 +247,17 @@ def test_targets_of_starts(data):
     assert {steps for exact, steps in far if not exact} == {1, 2}
 
 
+@pytest.mark.parametrize("backwards", [0, 1])
+def test_targets_of_starts_are_any_before(data, backwards):
+    """Every labelled frame before the current one, or where a video is played backwards behind it."""
+    how = Augmentation(starts=1, backwards=backwards)
+    sources = (examples(data, how, drawn=0).item(number).source for number in range(1, 400, 2))
+    seen = {tuple(map(int, source.partition(", frames ")[2].split(" and "))) for source in sources}
+    # Of five labelled frames, (target, current).
+    pairs = {(a, b) for a in range(5) for b in range(5) if (a > b if backwards else a < b)}
+    assert seen == pairs
+
+
 def test_moved_likewise():
     moved = augment.moved_likewise(Box(0, 0, 10, 20), Box(5, 5, 20, 20), Box(7, 5, 10, 30))
     # The middle went by -3/20 and 5/20 of the sizes, which were halved and grew by a half.

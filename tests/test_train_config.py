@@ -77,6 +77,8 @@ def test_rates_that_fall_smoothly():
         ("squares = 1.0", r"squares must be in 0.5..0.999999; got 1.0"),
         ("momentum = 1.0", r"momentum must be in 0..0.9999; got 1.0"),
         ('learn = "all"\ncache_features = 9', "cache_features is for convolutions that do not"),
+        ('target = "0.5,0"', "target: '0.5,0' is not a way to keep the target; give paper, or SHARE"),
+        ("starts = 1.5", r"starts must be in 0..1; got 1.5"),
         ("start_fc = true", "start_fc takes fc layers from the file that start names"),
         ("log_every = 30", r"validate_every \(10000\) must be a multiple of log_every \(30\)"),
     ],
@@ -106,9 +108,16 @@ def test_settings_that_came_later_leave_old_runs_their_digest():
     assert TrainConfig().digest() == before
     others = [
         TrainConfig(**{name: value}).digest()
-        for name, value in (("solver", "adam"), ("squares", 0.99), ("reduce", 8), ("match", True))
+        for name, value in (
+            ("solver", "adam"),
+            ("squares", 0.99),
+            ("reduce", 8),
+            ("match", True),
+            ("starts", 0.5),
+            ("target", "0.7,4"),
+        )
     ]
-    assert len({before, *others}) == 5
+    assert len({before, *others}) == 7
 
 
 def test_rates_of_the_authors_solver():
