@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,13 +11,15 @@ import pytest
 from goturn.data import open_dataset
 from goturn.data.images import FrameReader
 from goturn.network import Network
+from goturn.training import supply
 from goturn.training.examples import Examples, crop
 from goturn.training.features import FeatureCache, towers_digest
 from goturn.training.motion import MotionModel
 from goturn.training.run_folder import locked
+from goturn.training.sources import open_sources
 from goturn.weights import random_weights
 from networks import tiny
-from training_data import make_photographs
+from training_data import make_photographs, small_run
 
 PER_ITEM = 4
 FEATURES = tiny().features
@@ -112,6 +115,29 @@ def test_runs_that_differ_keep_their_features_apart(tmp_path, examples, network)
     assert other.done == 0
     assert other.folder != kept.folder
     np.testing.assert_array_equal(cache(tmp_path / "f").batch(0, 40, seed=0).searches, before)
+
+
+def test_settings_that_came_later_leave_kept_features_known(tmp_path, monkeypatch, network):
+    """What the key was made of before there were targets of starts, and is where there are none."""
+
+    class Seen:
+        complete = True
+
+        def __init__(self, folder, *, key, **sizes):
+            keys.append(key)
+
+    keys: list[dict] = []
+    monkeypatch.setattr(supply, "FeatureCache", Seen)
+    config = small_run(tmp_path)
+    for settings in (config, replace(config, target="0.7,4"), replace(config, starts=0.5)):
+        sources = open_sources(settings)
+        made = supply.Supply(settings, sources, network, tell=print, stop=lambda: False, bars=False)
+        made.keep_features(tmp_path, "towers")
+    before = {
+        "mirror": 0.0, "colour": 0.0, "blur": 0.0, "occluders": 0.0, "turn": 0.0, "regions": 0.0,
+        "stills": 0.0, "gap": 1, "backwards": 0.0, "target_error": 0.0,
+    }  # fmt: skip
+    assert [key["variety"] for key in keys] == [before, before, before | {"starts": 0.5}]
 
 
 def test_runs_of_different_lengths_share_features(tmp_path, examples, network):

@@ -143,6 +143,10 @@ def test_stages_that_will_not_do(tmp_path):
         ('mean_of = ["b"]\n[a]', "mean_of must name stages; got b"),
         ("mean_of = []\n[a]", "mean_of must name stages; got none"),
         ('target = "2,1"\n[a]', r"\[a\]: target: '2,1' is not a way to keep the target"),
+        (
+            'mean_of = ["a", "b"]\n[a]\n[b]\ntarget = "paper"',
+            "the stages of mean_of must have one target, .* got '', 'paper'",
+        ),
         ("target = 3\n[a]", r"\[a\]: target must be a text"),
         ('[a]\n[b]\nfrom = "c"', "there is no stage 'c' before it"),
     ):

@@ -116,6 +116,11 @@ def read_recipe(path: Path, common: dict[str, Any]) -> Recipe:
     unknown = [name for name in mean_of if name not in stages]
     if unknown or not mean_of:
         raise ValueError(f"{path}: mean_of must name stages; got {', '.join(unknown) or 'none'}")
+    if len(targets := {stages[name].target for name in mean_of}) > 1:
+        raise ValueError(
+            f"{path}: the stages of mean_of must have one target, which their mean asks for; got "
+            f"{', '.join(map(repr, sorted(targets)))}"
+        )
     return Recipe(stages, start, mean_of)
 
 

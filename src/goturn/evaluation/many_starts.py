@@ -17,7 +17,7 @@ from goturn.evaluation.trackers import AnyTracker
 #: Frames from one start to the next, at least.
 EVERY = 30
 
-#: Frames that are followed from a start, at most, and how many a video must have behind one but the first.
+#: Frames that are followed from a start, at most, and how many there must be behind any but the first.
 LENGTH = 44
 SHORTEST = 20
 
