@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,27 @@ def test_lost_objects_and_missing_labels_do_not_count():
     np.testing.assert_allclose(got, [(-0.1, 0, 0, 0)])
     with pytest.raises(Stopped):
         tracker_errors.errors(Scripted(found), [video(truth, 4)], frame, lambda: True)
+
+
+def test_covered_frames_and_no_answers():
+    """What evaluation passes by does not count; without an answer the last box is looked about again."""
+    truth = {n: Box(10.0 + n, 20, 10, 8) for n in range(4)}
+    covered = replace(video(truth, 4), ignored=frozenset({2}))
+
+    class Losing(Scripted):
+        def update(self, frame):
+            return False, super().update(frame)
+
+    found = tracker_errors.errors(Losing([*truth.values()]), [covered], frame, lambda: False)
+    np.testing.assert_allclose(found, [(-0.1, 0, 0, 0), (-0.3, 0, 0, 0)])
+
+
+def test_bad_data_are_told_of(tmp_path):
+    videos = make_videos(tmp_path / "videos")
+    (videos / "video0" / "groundtruth.txt").write_text("1,2,3\n" * 4)
+    save(random_weights(goturn((8,)), 3), tmp_path / "a.h5")
+    with pytest.raises(ValueError, match="files are bad"):
+        tracker_errors.main([str(tmp_path / "a.h5"), "--videos", str(videos), "--device", "cpu"])
 
 
 def test_the_command(tmp_path, capsys):

@@ -18,12 +18,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from goturn.commands.exits import SIGNAL_BASE, stop_on_signal
-from goturn.data import FrameReader, open_dataset
+from goturn.data import FrameReader
 from goturn.data.model import Video
 from goturn.evaluation.many_starts import LENGTH, starts
 from goturn.evaluation.session import Read, Session, Stopped
 from goturn.evaluation.trackers import AnyTracker
 from goturn.tracker import Tracker
+from goturn.training.config import TrainConfig
+from goturn.training.sources import open_sources
 
 #: A box with less overlap than this has lost the object.
 HELD = 0.1
@@ -57,19 +59,18 @@ def errors(
             session.start(start, looked)
             for number in range(start + 1, min(start + LENGTH + 1, len(video.frames))):
                 truth = video.boxes.get(number)
-                if truth is not None and truth.area > 0 and looked.iou(truth) >= HELD:
+                counts = number not in video.ignored
+                if truth is not None and counts and looked.iou(truth) >= HELD:
                     (x, y), (true_x, true_y) = looked.center, truth.center
                     shift = (x - true_x) / truth.w, (y - true_y) / truth.h
                     found.append((*shift, looked.w / truth.w - 1, looked.h / truth.h - 1))
-                box = session.follow(number)
-                assert box is not None  # a strict session raises instead
-                looked = box
+                looked = session.follow(number) or looked  # without an answer, where it was
     return np.array(found, np.float64).reshape(-1, 4)
 
 
 def main(arguments: Sequence[str]) -> int:
     args = parse(arguments)
-    videos = [video for spec in args.videos for video in open_dataset(spec).videos]
+    videos = open_sources(TrainConfig(videos=tuple(args.videos))).videos
     tracker = Tracker(args.weights, device=args.device, precision=args.precision)
     with stop_on_signal() as request:
         try:
