@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from goturn.box import Box
@@ -86,12 +87,35 @@ def test_comparing_weights(tmp_path, capsys, monkeypatch):
     files = [str(tmp_path / "a.h5"), f"{tmp_path / 'a.h5'},0.5,3"]
     assert compare_weights.main([*files, "--videos", videos, "--device", "cpu"]) == 0
     lines = capsys.readouterr().out.splitlines()[2:]
-    assert [each.split()[:2] for each in lines] == [["a.h5", "0,1"], ["a.h5", "0.5,3"]]
+    # The whole path: files of runs have the same names.
+    assert [each.split()[:2] for each in lines] == [[files[0], "0,1"], [files[0], "0.5,3"]]
     # Errors of examples do not depend on how one tracks.
     assert lines[0].split()[2:4] == lines[1].split()[2:4]
     assert all(0 <= float(value) for value in lines[0].split()[2:])
 
 
+def test_videos_of_the_same_name_all_count(tmp_path, capsys, monkeypatch):
+    from goturn.architecture import goturn
+
+    monkeypatch.setattr(compare_weights, "ITERATIONS", 1)
+    save(random_weights(goturn((8,)), 3), tmp_path / "a.h5")
+    sets = [str(make_videos(tmp_path / str(n), count=1, frames=3 + 2 * n)) for n in (0, 1)]
+    means = []
+    for videos in ([sets[0]], [sets[1]], sets):
+        command = [str(tmp_path / "a.h5"), "--videos", *videos, "--device", "cpu"]
+        assert compare_weights.main(command) == 0
+        means.append([float(x) for x in capsys.readouterr().out.splitlines()[2].split()[4:6]])
+    assert means[0] != means[1]
+    assert means[2] == pytest.approx(np.mean(means[:2], axis=0), abs=1.01e-4)
+
+
 def test_refuses_a_policy_that_will_not_do(tmp_path):
     with pytest.raises(ValueError, match="'2,3' is not a way to keep the target"):
         compare_weights.main(["a.h5,2,3", "--videos", str(tmp_path)])
+
+
+def test_refuses_a_file_that_is_not_there_before_it_measures(tmp_path):
+    (tmp_path / "a.h5").touch()
+    files = [str(tmp_path / name) for name in ("a.h5", "b.h5")]
+    with pytest.raises(FileNotFoundError, match=r"b\.h5: there is no such file"):
+        compare_weights.main([*files, "--videos", str(tmp_path)])

@@ -77,7 +77,10 @@ def test_rates_that_fall_smoothly():
         ("squares = 1.0", r"squares must be in 0.5..0.999999; got 1.0"),
         ("momentum = 1.0", r"momentum must be in 0..0.9999; got 1.0"),
         ('learn = "all"\ncache_features = 9', "cache_features is for convolutions that do not"),
-        ('target = "0.5,0"', "target: '0.5,0' is not a way to keep the target; give paper, or SHARE"),
+        (
+            'target = "0.5,0"',
+            "target: '0.5,0' is not a way to keep the target; give paper, or SHARE",
+        ),
         ("starts = 1.5", r"starts must be in 0..1; got 1.5"),
         ("start_fc = true", "start_fc takes fc layers from the file that start names"),
         ("log_every = 30", r"validate_every \(10000\) must be a multiple of log_every \(30\)"),

@@ -33,7 +33,7 @@ from goturn.target_policy import TargetPolicy
 from goturn.tracker import Tracker
 from goturn.training.config import TrainConfig
 from goturn.training.examples import crop
-from goturn.training.sources import Sources, open_sources
+from goturn.training.sources import Sources, distinct, open_sources
 from goturn.training.supply import examples_of
 from goturn.weights import load
 
@@ -67,7 +67,11 @@ def weights_and_policy(text: str) -> tuple[Path, TargetPolicy | None]:
 def held_out(
     network: Network, sources: Sources, config: TrainConfig, stop: Callable[[], bool]
 ) -> float:
-    """Mean L1 error on a configuration's first examples."""
+    """Mean L1 error on a configuration's first examples.
+
+    Raises:
+        Stopped: on request.
+    """
     preprocessing = network.architecture.preprocessing
     examples = examples_of(config, sources, FrameReader(), preprocessing.context_factor)
     errors = []
@@ -75,49 +79,63 @@ def held_out(
         if stop():
             raise Stopped
         batch = crop(examples.plan(step, BATCH), network.ops, preprocessing)
-        targets = network.ops.to_numpy(network.project_target(network.encode_target(batch.targets)))
-        parts = network.ops.from_numpy(np.ascontiguousarray(targets[batch.owners]))
-        units = network.regress(parts, network.encode_search(batch.searches))
-        errors.append(np.abs(network.ops.to_numpy(units) - batch.labels).mean())
+        forward = network.forward(batch.targets, batch.searches, owners=batch.owners, learn="fc")
+        errors.append(np.abs(network.ops.to_numpy(forward.units) - batch.labels).mean())
     return float(np.mean(errors))
 
 
-def line(
-    path: Path, policy: TargetPolicy | None, args: argparse.Namespace, stop: Callable[[], bool]
+def figures(
+    path: Path,
+    policy: TargetPolicy | None,
+    data: tuple[TrainConfig, Sources],
+    args: argparse.Namespace,
+    stop: Callable[[], bool],
 ) -> str:
-    """The figures of one file."""
+    """The policy that one file is tracked with, and its figures, as text.
+
+    Raises:
+        Stopped: on request.
+    """
     weights = load(path)
     exact = Network(weights, args.device)
-    wrong = TrainConfig(videos=tuple(args.videos), drawn=3, seed=99, target_error=0.3)
-    sources = open_sources(wrong)
+    wrong, sources = data
     errors = [
         held_out(exact, sources, config, stop)
         for config in (wrong, replace(wrong, target_error=0.0, starts=1.0))
     ]
     tracker = Tracker(Network(weights, args.device, precision=args.precision), target_policy=policy)
-    read = FrameReader().read
-    starts = many_starts(tracker, sources.videos, read, stop=stop)
-    overlaps = mean_overlaps(tracker, sources.videos, read, stop=stop)
-    score = reset_score([track_with_resets(tracker, v, read, stop=stop) for v in sources.videos])
+    read, videos = FrameReader().read, distinct(sources.videos)
+    starts = many_starts(tracker, videos, read, stop=stop)
+    overlaps = mean_overlaps(tracker, videos, read, stop=stop)
+    score = reset_score([track_with_resets(tracker, v, read, stop=stop) for v in videos])
     asked = tracker.target_policy
+    many = f"{np.mean(list(starts.values())):.4f}" if starts else "-"
     return (
-        f"{f'{path.name} {asked.start:g},{asked.every}':32} {errors[0]:.4f}  {errors[1]:.4f}  "
-        f"{np.mean(list(starts.values())):.4f}  {np.mean(list(overlaps.values())):.4f}  "
-        f"{score.accuracy:.4f}  {score.failures:3}  {score.overall_error:.4f}"
+        f"{f'{asked.start:g},{asked.every}':8} {errors[0]:.4f}  {errors[1]:.4f}  {many:6}  "
+        f"{np.mean(list(overlaps.values())):.4f}    {score.accuracy:.4f}  {score.failures:4}  "
+        f"{score.overall_error:.4f}"
     )
 
 
 def main(arguments: Sequence[str]) -> int:
     args = parse(arguments)
     given = [weights_and_policy(text) for text in args.weights]
+    for path, _ in given:
+        if not path.is_file():  # now, and not behind what takes long
+            raise FileNotFoundError(f"{path}: there is no such file")
+    wrong = TrainConfig(videos=tuple(args.videos), drawn=3, seed=99, target_error=0.3)
+    data = wrong, open_sources(wrong)
+    width = max(len(str(path)) for path, _ in given)
     print(
-        f"{'weights, policy':32} wrong   starts  many    one-pass A      F    error\n"
-        f"{'':32} (held-out L1)   (mean IoU)      (VOT2014, with restarts)"
+        f"{'weights':{width}} policy   wrong   starts  many    one pass  A       F     error\n"
+        f"{'':{width}}          (held-out L1)   (mean IoU)        (VOT2014, with restarts)"
     )
     with stop_on_signal() as request:
         try:
             for path, policy in given:
-                print(line(path, policy, args, lambda: request.signal != 0), flush=True)
+                text = figures(path, policy, data, args, lambda: request.signal != 0)
+                # All of the path: files of runs have the same names.
+                print(f"{path!s:{width}} {text}", flush=True)
         except Stopped:
             return SIGNAL_BASE + request.signal
     return 0

@@ -104,10 +104,10 @@ def open_sources(config: TrainConfig, progress: Progress = silent) -> Sources:
             f"warning: {len(shared)} of the validation videos are trained on too, {shared[0]} for one: "
             "validation will say little"
         )
-    return Sources(tuple(videos), tuple(photographs), _distinct(validation), tuple(lines))
+    return Sources(tuple(videos), tuple(photographs), distinct(validation), tuple(lines))
 
 
-def _distinct(videos: Sequence[Video]) -> tuple[Video, ...]:
+def distinct(videos: Sequence[Video]) -> tuple[Video, ...]:
     """The same, with names of their own: results are kept by name, which data sets may share."""
     counts: dict[str, int] = {}
     named = []
