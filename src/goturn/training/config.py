@@ -108,8 +108,8 @@ class TrainConfig:
     )
     target: str = _setting(
         "",
-        "how validation, and who uses the weights, keeps the target: SHARE,FRAMES or paper; what start "
-        "asks for if empty",
+        "how validation, and who uses the weights, keeps the target: SHARE,FRAMES or paper; if empty, as "
+        "the file asks that fc layers come from, otherwise the paper's way",
         later=True,
     )
     dropout: float = _setting(0.5, "part of a hidden fc layer's values dropped")
