@@ -9,9 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from goturn.architecture import goturn
 from goturn.box import Box
+from goturn.data.images import FrameReader
 from goturn.evaluation.many_starts import many_starts, starts
 from goturn.evaluation.session import Stopped
+from goturn.training.examples import crop
+from goturn.training.supply import examples_of
 from goturn.weights import random_weights, save
 from test_one_pass import Scripted, frame, video
 from training_data import make_videos
@@ -79,8 +83,6 @@ def test_nothing_behind_a_start():
 
 
 def test_comparing_weights(tmp_path, capsys, monkeypatch):
-    from goturn.architecture import goturn
-
     monkeypatch.setattr(compare_weights, "ITERATIONS", 2)
     save(random_weights(goturn((8,)), 3), tmp_path / "a.h5")
     videos = str(make_videos(tmp_path / "videos", frames=6))
@@ -94,9 +96,38 @@ def test_comparing_weights(tmp_path, capsys, monkeypatch):
     assert all(0 <= float(value) for value in lines[0].split()[2:])
 
 
-def test_videos_of_the_same_name_all_count(tmp_path, capsys, monkeypatch):
-    from goturn.architecture import goturn
+def test_held_out_errors(tmp_path, monkeypatch):
+    """Of two kinds of target, and what a tracker's steps say to each example by itself."""
+    monkeypatch.setattr(compare_weights, "ITERATIONS", 2)
+    monkeypatch.setattr(compare_weights, "BATCH", 5)
+    seen = []
 
+    def noted(network, sources, config, stop):
+        seen.append((config.target_error, config.starts))
+        expected, reader = [], FrameReader()
+        examples = examples_of(config, sources, reader)
+        p = network.architecture.preprocessing
+        for step in range(2):
+            batch = crop(examples.plan(step, 5), network.ops, p)
+            parts = network.project_target(network.encode_target(batch.targets))
+            for n, owner in enumerate(batch.owners):
+                search = network.encode_search(batch.searches[n : n + 1])
+                units = network.regress(parts[owner : owner + 1], search)
+                expected.append(np.abs(units - batch.labels[n]).mean())
+        found = held_out(network, sources, config, stop)
+        assert found == pytest.approx(np.mean(expected), rel=1e-5)
+        return found
+
+    held_out = compare_weights.held_out
+    monkeypatch.setattr(compare_weights, "held_out", noted)
+    save(random_weights(goturn((8,)), 3), tmp_path / "a.h5")
+    videos = str(make_videos(tmp_path / "videos", count=1))
+    command = [str(tmp_path / "a.h5"), "--videos", videos, "--device", "cpu"]
+    assert compare_weights.main(command) == 0
+    assert seen == [(0.3, 0.0), (0.0, 1.0)]
+
+
+def test_videos_of_the_same_name_all_count(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(compare_weights, "ITERATIONS", 1)
     save(random_weights(goturn((8,)), 3), tmp_path / "a.h5")
     sets = [str(make_videos(tmp_path / str(n), count=1, frames=3 + 2 * n)) for n in (0, 1)]
