@@ -36,6 +36,13 @@ def test_notes_are_of_this_file(weights):
         assert row in notes
 
 
+def test_the_readme_has_the_policy_that_they_ask_for(weights):
+    readme = (FOLDER.parent / "README.md").read_text()
+    share, frames = weights.target_policy
+    assert f"`--target {share:g},{frames}` and" in readme
+    assert f"`Tracker(target_policy=({share:g}, {frames}))` are what they ask for" in readme
+
+
 def test_they_bring_their_calibration(weights):
     confidence = json.loads((FOLDER / "figures.json").read_text())["int8"]["confidence"]
     assert f"**ROC AUC of {confidence['roc_auc']:.3f}**" in (FOLDER / "README.md").read_text()

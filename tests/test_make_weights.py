@@ -156,10 +156,12 @@ def test_stages_that_will_not_do(tmp_path):
 
 
 def test_the_recipe_that_is_committed():
-    """Its settings are known ones, and a convolution learns in what ships."""
+    """Its settings are known ones, a convolution learns, and what ships asks for the policy in it."""
     recipe = make_weights.read_recipe(make_weights.CONFIG, {"start": "alexnet.h5"})
     stages = list(recipe.stages.values())
     assert any(recipe.stages[name].learn != "fc" for name in recipe.mean_of)
     assert not stages[0].start_fc
     assert all(stage.start_fc for stage in stages[1:])
     assert all(stage.widths == stages[0].widths for stage in stages)
+    shipped = load(make_weights.CONFIG.with_name("goturn.h5")).target_policy
+    assert TargetPolicy.parse(recipe.stages[recipe.mean_of[0]].target) == shipped
