@@ -14,6 +14,7 @@ from goturn.box import Box
 from goturn.data.images import FrameReader
 from goturn.evaluation.many_starts import many_starts, starts
 from goturn.evaluation.session import Stopped
+from goturn.target_policy import PAPER, TargetPolicy
 from goturn.training.examples import crop
 from goturn.training.supply import examples_of
 from goturn.weights import random_weights, save
@@ -96,6 +97,26 @@ def test_comparing_weights(tmp_path, capsys, monkeypatch):
     assert all(0 <= float(value) for value in lines[0].split()[2:])
 
 
+def test_weights_and_the_policy_behind_a_comma(tmp_path):
+    named = compare_weights.weights_and_policy
+    assert named("a.h5") == (Path("a.h5"), None)
+    assert named("a.h5,0.5,3") == (Path("a.h5"), TargetPolicy(0.5, 3))
+    assert named("a,b.h5,paper") == (Path("a,b.h5"), PAPER)
+    (tmp_path / "c,1,2").touch()  # a file's own name
+    assert named(str(tmp_path / "c,1,2")) == (tmp_path / "c,1,2", None)
+    with pytest.raises(ValueError, match=r"'0\.6' is not a way to keep the target"):
+        named("a.h5,0.6")
+
+
+def test_mistakes_are_told_before_anything_is_measured(tmp_path, capsys):
+    save(random_weights(goturn((8,)), 3), tmp_path / "a.h5")
+    command = [str(tmp_path / "a.h5"), "--videos", str(tmp_path)]
+    for more, sentence in ((["--precision", "int9"], "int9"), (["--device", "foo"], "foo")):
+        with pytest.raises(ValueError, match=sentence):
+            compare_weights.main([*command, *more])
+    assert capsys.readouterr().out == ""
+
+
 def test_held_out_errors(tmp_path, monkeypatch):
     """Of two kinds of target, and what a tracker's steps say to each example by itself."""
     monkeypatch.setattr(compare_weights, "ITERATIONS", 2)
@@ -146,7 +167,7 @@ def test_refuses_a_policy_that_will_not_do(tmp_path):
 
 
 def test_refuses_a_file_that_is_not_there_before_it_measures(tmp_path):
-    (tmp_path / "a.h5").touch()
+    save(random_weights(goturn((8,)), 3), tmp_path / "a.h5")
     files = [str(tmp_path / name) for name in ("a.h5", "b.h5")]
     with pytest.raises(FileNotFoundError, match=r"b\.h5: there is no such file"):
         compare_weights.main([*files, "--videos", str(tmp_path)])

@@ -70,7 +70,12 @@ def test_the_command(tmp_path, capsys):
     command = [str(tmp_path / "a.h5"), "--videos", videos, "--device", "cpu"]
     assert tracker_errors.main(command) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].endswith("videos")
+    assert lines[0].endswith("videos, tracked with --target 0,1")
     assert lines[1].split() == ["across", "down", "lambda"]
     shift = [float(value) for value in lines[2].split()[1:]]
     assert shift[2] == pytest.approx(2 / (shift[0] + shift[1]), rel=0.05, abs=0.1)
+
+
+def test_a_file_that_is_not_there_is_named_before_data_are_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no\.h5: there is no such file"):
+        tracker_errors.main([str(tmp_path / "no.h5"), "--videos", str(tmp_path)])

@@ -2,8 +2,8 @@
 
 python tools/compare_weights.py FILE[,SHARE,FRAMES] ... --videos SPEC
 
-SHARE,FRAMES is a target policy to track with (``goturn.target_policy``), instead of what the file asks
-for.  The columns are
+SHARE,FRAMES (or paper) is a target policy to track with (``goturn.target_policy``), instead of what the
+file asks for.  The columns are
 
 * the held-out error: mean L1 error, in units of which a search window has ten, on examples drawn from the
   videos as in training, with target boxes that are a little wrong; and of starts, whose targets' boxes
@@ -58,10 +58,11 @@ def weights_and_policy(text: str) -> tuple[Path, TargetPolicy | None]:
     Raises:
         ValueError: a policy that will not do.
     """
-    parts = text.rsplit(",", 2)
-    if len(parts) < 3 or Path(text).is_file():
+    if Path(text).is_file() or "," not in text:
         return Path(text), None
-    return Path(parts[0]), TargetPolicy.parse(",".join(parts[1:]))
+    count = 1 if text.endswith(",paper") else 2
+    name, *policy = text.rsplit(",", count)
+    return Path(name), TargetPolicy.parse(",".join(policy))
 
 
 def held_out(
@@ -120,9 +121,10 @@ def figures(
 def main(arguments: Sequence[str]) -> int:
     args = parse(arguments)
     given = [weights_and_policy(text) for text in args.weights]
-    for path, _ in given:
-        if not path.is_file():  # now, and not behind what takes long
+    for path, _ in given:  # mistakes now, and not behind what takes long
+        if not path.is_file():
             raise FileNotFoundError(f"{path}: there is no such file")
+        Network(load(path), args.device, precision=args.precision)
     wrong = TrainConfig(videos=tuple(args.videos), drawn=3, seed=99, target_error=0.3)
     data = wrong, open_sources(wrong)
     width = max(len(str(path)) for path, _ in given)

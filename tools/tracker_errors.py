@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -70,8 +71,10 @@ def errors(
 
 def main(arguments: Sequence[str]) -> int:
     args = parse(arguments)
-    videos = open_sources(TrainConfig(videos=tuple(args.videos))).videos
+    if not Path(args.weights).is_file():
+        raise FileNotFoundError(f"{args.weights}: there is no such file")
     tracker = Tracker(args.weights, device=args.device, precision=args.precision)
+    videos = open_sources(TrainConfig(videos=tuple(args.videos))).videos
     with stop_on_signal() as request:
         try:
             found = errors(tracker, videos, FrameReader().read, lambda: request.signal != 0)
@@ -80,7 +83,9 @@ def main(arguments: Sequence[str]) -> int:
     if not len(found):
         raise ValueError(f"no frame of {', '.join(args.videos)} has a label behind a start")
     sizes = np.abs(found)
-    print(f"{len(found):,} frames of {len(videos)} videos\n{'':14}  across   down  lambda")
+    share, every = tracker.target_policy
+    print(f"{len(found):,} frames of {len(videos)} videos, tracked with --target {share:g},{every}")
+    print(f"{'':14}  across   down  lambda")
     for name, (across, down) in (("shift", (0, 1)), ("change of size", (2, 3))):
         of_both = sizes[:, [across, down]].mean()
         means = f"{sizes[:, across].mean():7.3f} {sizes[:, down].mean():7.3f}"

@@ -34,8 +34,8 @@ SOURCES = ("both", "videos", "images")
 #: How learning rates fall: Caffe's steps, or smoothly and once.
 SCHEDULES = ("step", "cosine")
 
-#: Momentum SGD as Caffe has it, and Adam with decoupled decay, whose rates are about a hundred times as
-#: large.
+#: Momentum SGD as Caffe has it, and Adam with decoupled decay, whose rates are tens to thousands of times
+#: as large.
 SOLVERS = ("sgd", "adam")
 
 #: Which layers learn, besides a convolution and those behind it.
