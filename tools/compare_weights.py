@@ -85,35 +85,35 @@ def held_out(
     return float(np.mean(errors))
 
 
-def figures(
-    path: Path,
-    policy: TargetPolicy | None,
-    data: tuple[TrainConfig, Sources],
-    args: argparse.Namespace,
-    stop: Callable[[], bool],
+def held_out_figures(
+    path: Path, wrong: TrainConfig, sources: Sources, device: str, stop: Callable[[], bool]
 ) -> str:
-    """The policy that one file is tracked with, and its figures, as text.
+    """Both held-out errors of one file, as text.
 
     Raises:
         Stopped: on request.
     """
-    weights = load(path)
-    exact = Network(weights, args.device)
-    wrong, sources = data
+    network = Network(load(path), device)
     errors = [
-        held_out(exact, sources, config, stop)
+        held_out(network, sources, config, stop)
         for config in (wrong, replace(wrong, target_error=0.0, starts=1.0))
     ]
-    tracker = Tracker(Network(weights, args.device, precision=args.precision), target_policy=policy)
+    return f"{errors[0]:.4f}  {errors[1]:.4f}"
+
+
+def tracking_figures(tracker: Tracker, sources: Sources, stop: Callable[[], bool]) -> str:
+    """What a tracker does on the videos, as text.
+
+    Raises:
+        Stopped: on request.
+    """
     read, videos = FrameReader().read, distinct(sources.videos)
     starts = many_starts(tracker, videos, read, stop=stop)
     overlaps = mean_overlaps(tracker, videos, read, stop=stop)
     score = reset_score([track_with_resets(tracker, v, read, stop=stop) for v in videos])
-    asked = tracker.target_policy
     many = f"{np.mean(list(starts.values())):.4f}" if starts else "-"
     return (
-        f"{f'{asked.start:g},{asked.every}':8} {errors[0]:.4f}  {errors[1]:.4f}  {many:6}  "
-        f"{np.mean(list(overlaps.values())):.4f}    {score.accuracy:.4f}  {score.failures:4}  "
+        f"{many:6}  {np.mean(list(overlaps.values())):.4f}    {score.accuracy:.4f}  {score.failures:4}  "
         f"{score.overall_error:.4f}"
     )
 
@@ -126,18 +126,30 @@ def main(arguments: Sequence[str]) -> int:
             raise FileNotFoundError(f"{path}: there is no such file")
         Network(load(path), args.device, precision=args.precision)
     wrong = TrainConfig(videos=tuple(args.videos), drawn=3, seed=99, target_error=0.3)
-    data = wrong, open_sources(wrong)
+    sources = open_sources(wrong)
     width = max(len(str(path)) for path, _ in given)
     print(
         f"{'weights':{width}} policy   wrong   starts  many    one pass  A       F     error\n"
         f"{'':{width}}          (held-out L1)   (mean IoU)        (VOT2014, with restarts)"
     )
+    held: dict[Path, str] = {}  # the same for each policy of a file
     with stop_on_signal() as request:
+
+        def stop() -> bool:
+            return request.signal != 0
+
         try:
             for path, policy in given:
-                text = figures(path, policy, data, args, lambda: request.signal != 0)
+                if path not in held:
+                    held[path] = held_out_figures(path, wrong, sources, args.device, stop)
+                network = Network(load(path), args.device, precision=args.precision)
+                tracker = Tracker(network, target_policy=policy)
+                share, every = tracker.target_policy
+                tracked = tracking_figures(tracker, sources, stop)
                 # All of the path: files of runs have the same names.
-                print(f"{path!s:{width}} {text}", flush=True)
+                print(
+                    f"{path!s:{width}} {f'{share:g},{every}':8} {held[path]}  {tracked}", flush=True
+                )
         except Stopped:
             return SIGNAL_BASE + request.signal
     return 0

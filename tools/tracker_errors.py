@@ -21,7 +21,7 @@ import numpy as np
 from goturn.commands.exits import SIGNAL_BASE, stop_on_signal
 from goturn.data import FrameReader
 from goturn.data.model import Video
-from goturn.evaluation.many_starts import LENGTH, starts
+from goturn.evaluation.many_starts import followed, starts
 from goturn.evaluation.session import Read, Session, Stopped
 from goturn.evaluation.trackers import AnyTracker
 from goturn.tracker import Tracker
@@ -57,15 +57,14 @@ def errors(
         session = Session(tracker, video, read, strict=True, stop=stop)
         for start in starts(video):
             looked = video.boxes[start]
-            session.start(start, looked)
-            for number in range(start + 1, min(start + LENGTH + 1, len(video.frames))):
+            for number, box in followed(session, video, start):
                 truth = video.boxes.get(number)
                 counts = number not in video.ignored
                 if truth is not None and counts and looked.iou(truth) >= HELD:
                     (x, y), (true_x, true_y) = looked.center, truth.center
                     shift = (x - true_x) / truth.w, (y - true_y) / truth.h
                     found.append((*shift, looked.w / truth.w - 1, looked.h / truth.h - 1))
-                looked = session.follow(number) or looked  # without an answer, where it was
+                looked = box or looked  # without an answer, where it was
     return np.array(found, np.float64).reshape(-1, 4)
 
 

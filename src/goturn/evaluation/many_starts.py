@@ -6,10 +6,11 @@ The same videos give ten times as many short tracks, whose mean is a steadier fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from goturn.box import Box
 from goturn.data.model import Video
 from goturn.evaluation.session import Read, Session, first_labelled
 from goturn.evaluation.trackers import AnyTracker
@@ -34,6 +35,17 @@ def starts(video: Video) -> list[int]:
         if found[-1] + EVERY <= number < end and number not in video.ignored:
             found.append(number)
     return found
+
+
+def followed(session: Session, video: Video, start: int) -> Iterator[tuple[int, Box | None]]:
+    """Starts a tracker on a frame's true box; the numbers of the frames behind it, with its answers.
+
+    Raises:
+        ValueError, Stopped: as :meth:`Session.start` and :meth:`Session.follow`.
+    """
+    session.start(start, video.boxes[start])
+    for number in range(start + 1, min(start + LENGTH + 1, len(video.frames))):
+        yield number, session.follow(number)
 
 
 def many_starts(
@@ -61,19 +73,18 @@ def many_starts(
     means = {}
     for video in videos:
         session = Session(tracker, video, read, strict=True, stop=stop)
-        of_starts = [_after(session, video, start) for start in starts(video)]
+        of_starts = [_mean_behind(session, video, start) for start in starts(video)]
         counted = [mean for mean in of_starts if mean is not None]
         if counted:
             means[video.name] = float(np.mean(counted))
     return means
 
 
-def _after(session: Session, video: Video, start: int) -> float | None:
+def _mean_behind(session: Session, video: Video, start: int) -> float | None:
     """The mean IoU of the frames behind a start that count; None where there are none."""
-    session.start(start, video.boxes[start])
-    overlaps = []
-    for number in range(start + 1, min(start + LENGTH + 1, len(video.frames))):
-        box = session.follow(number)
-        if number in video.boxes and number not in video.ignored:
-            overlaps.append(0.0 if box is None else video.boxes[number].iou(box))
+    overlaps = [
+        0.0 if box is None else video.boxes[number].iou(box)
+        for number, box in followed(session, video, start)
+        if number in video.boxes and number not in video.ignored
+    ]
     return float(np.mean(overlaps)) if overlaps else None

@@ -200,14 +200,21 @@ class TrainConfig:
             lines.append(f"{each.name} = {_toml(getattr(self, each.name))}\n")
         return "\n".join(lines)
 
+    def unused_later(self) -> set[str]:
+        """The settings that were added later and are at their defaults: as if there were none."""
+        return {
+            each.name
+            for each in fields(self)
+            if each.metadata["later"] and getattr(self, each.name) == each.default
+        }
+
     def digest(self) -> str:
         """SHA-256 of the settings that decide which weights come out."""
-        settings = asdict(self)
+        settings, unused = asdict(self), self.unused_later()
         bound = {
             each.name: settings[each.name]
             for each in fields(self)
-            if not each.metadata["free"]
-            and not (each.metadata["later"] and settings[each.name] == each.default)
+            if not each.metadata["free"] and each.name not in unused
         }
         return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
 

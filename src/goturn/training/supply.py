@@ -101,9 +101,9 @@ class Supply:
             DataError, OSError, ValueError, RuntimeError: see :meth:`FeatureCache.fill`.
         """
         config = self._config
-        variety = asdict(augmentation_of(config))
-        if not variety["starts"]:
-            del variety["starts"]  # added later: features that were kept before stay known
+        # Features that were kept before there were some of the settings stay known.
+        unused, changes = config.unused_later(), asdict(augmentation_of(config))
+        variety = {name: value for name, value in changes.items() if name not in unused}
         key = {
             "data": self._sources.digest,
             "examples": [
