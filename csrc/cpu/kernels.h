@@ -22,6 +22,12 @@ using DotRows = void (*)(const Weight* weight, std::int64_t weight_stride, std::
 inline constexpr int kMaxDotRows = 16;
 inline constexpr int kMaxDotBatch = 16;
 
+// Whole numbers of 16 bits, and the sizes of those that are their weights, summed, so that sums of
+// products fit 32 bits.
+inline constexpr int kInt16Most = 8191;
+inline constexpr int kInt16Weights = 0x7fffffff / kInt16Most;
+inline constexpr int kMaxInt16Rows = 64;
+
 struct Kernels {
   const char* name;
   // A convolution tile is up to `tile_pixels` output pixels of `tile_channels` output channels.
@@ -93,6 +99,28 @@ struct Kernels {
   void (*winograd_products)(int tiles, const float* from, std::int64_t from_stride,
                             const float* weight, std::int64_t depth, const float* next,
                             std::int64_t next_step, float* to);
+
+  // winograd_products on whole numbers of 16 bits: products of pairs along the depth, summed in 32
+  // bits, times a scale of the tile's and one of the channel's.
+  //   from    (tiles) of 2 `pairs` numbers, from_stride apart, kInt16Most at most in size
+  //   weight  (pairs, tile_channels, 2), 64-byte aligned, of which those of a channel are
+  //           kInt16Weights at most in size together
+  //   next    as above, `next_step` numbers for each of `pairs`
+  //   from_scale (tiles), weight_scale (tile_channels)
+  void (*winograd_products_int16)(int tiles, const std::int16_t* from, std::int64_t from_stride,
+                                  const std::int16_t* weight, std::int64_t pairs,
+                                  const std::int16_t* next, std::int64_t next_step,
+                                  const float* from_scale, const float* weight_scale, float* to);
+
+  // Rows of `count` values as whole numbers: the nearest to a value over its row's scale, with
+  // which the row's largest is kInt16Most in size.  Of a row with a value that is not finite,
+  // neither is the scale, and the numbers are any.
+  //   from   (rows) of `count` floats, from_stride apart; rows <= kMaxInt16Rows
+  //   to     (rows) of `count` numbers, to_stride apart: written
+  //   scale  (rows), scale_stride apart: written
+  void (*to_int16)(std::int64_t rows, std::int64_t count, const float* from,
+                   std::int64_t from_stride, std::int16_t* to, std::int64_t to_stride, float* scale,
+                   std::int64_t scale_stride);
 
   // c(m, n) = sum over k of [0, depth): a[k * tile_pixels + m] * b[k * tile_channels + n], for
   // `rows` <= tile_pixels rows m and tile_channels columns n; added to c where `add`.

@@ -8,6 +8,7 @@
 #include "cpu/tower.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <mutex>
 #include <optional>
 #include <stdexcept>
@@ -67,9 +68,9 @@ struct Layer {
   bool lrn_follows = false;  // a pool that normalises as it goes; `lrn` says how
   TowerLayer lrn;
   std::optional<PackedConv<Value>> conv;
-  std::optional<WinogradConv> winograd;  // instead of conv, on floats
+  std::unique_ptr<WinogradConv> winograd;  // instead of conv, on floats
 
-  void pack(bool first);
+  void pack(bool first, bool int16);
   void pool_or_normalise(const Value* input, Value* output, std::int64_t images) const;
 };
 
@@ -77,13 +78,13 @@ template <class Value>
 struct Workspace {
   // The input and each layer's output, kBatch images each, borders zero, and a value behind them.
   std::vector<Buffer<Value>> activations;
-  Floats scratch;  // of the layers by Winograd
+  Buffer<std::byte> scratch;  // of the layers by Winograd
 };
 
 template <class Value>
 class TowerOf : public Tower {
  public:
-  TowerOf(const std::vector<TowerLayer>& layers, std::int64_t side);
+  TowerOf(const std::vector<TowerLayer>& layers, std::int64_t side, bool int16 = false);
 
   std::int64_t side() const override { return side_; }
   std::int64_t features() const override;
@@ -100,7 +101,8 @@ class TowerOf : public Tower {
 };
 
 template <class Value>
-TowerOf<Value>::TowerOf(const std::vector<TowerLayer>& layers, std::int64_t side) : side_(side) {
+TowerOf<Value>::TowerOf(const std::vector<TowerLayer>& layers, std::int64_t side, bool int16)
+    : side_(side) {
   check(!layers.empty() && side >= 1 && side <= 4096,
         "it needs layers, and an input of 1 to 4096 pixels a side");
   Image image{side, side, 3, 0};
@@ -141,7 +143,7 @@ TowerOf<Value>::TowerOf(const std::vector<TowerLayer>& layers, std::int64_t side
     if (index > 0) layers_[index - 1].out.pad = layer.in.pad;
   }
   for (Layer<Value>& layer : layers_) {
-    if (layer.given.kind == LayerKind::kConv) layer.pack(&layer == &layers_.front());
+    if (layer.given.kind == LayerKind::kConv) layer.pack(&layer == &layers_.front(), int16);
   }
 }
 
@@ -151,9 +153,10 @@ std::int64_t TowerOf<Value>::features() const {
   return out.channels * out.height * out.width;
 }
 
-// `first`: of the tower, whose input may be laid out as the convolution likes it.
+// `first`: of the tower, whose input may be laid out as the convolution likes it.  `int16`: of a
+// tower of such numbers.
 template <class Value>
-void Layer<Value>::pack(bool first) {
+void Layer<Value>::pack(bool first, bool int16) {
   const std::int64_t area = given.kernel * given.kernel;
   const std::int64_t in_group = in.channels / given.groups;
   const FilterLayout filters{given.weight, given.channels / given.groups * in_group * area,
@@ -161,16 +164,17 @@ void Layer<Value>::pack(bool first) {
   const bool takes =
       std::is_same_v<Value, float> && WinogradConv::takes(out, given.kernel, given.stride);
   if (takes && given.stride == 1) {
-    winograd.emplace(in, out, given.kernel, given.groups, filters, given.bias);
+    winograd = WinogradConv::make(in, out, given.kernel, given.groups, filters, given.bias, int16);
   } else if (takes && first && given.groups == 1) {
     const auto gathered =
         phase_filters(given.weight, given.channels, in.channels, given.kernel, given.stride);
     phases = given.stride;
     in = phase_image(in, phases);
     const std::int64_t side = divide_up(given.kernel, phases);
-    winograd.emplace(in, out, side, 1,
-                     FilterLayout{gathered.data(), 0, side * side * in.channels, 1, in.channels},
-                     given.bias);
+    winograd = WinogradConv::make(
+        in, out, side, 1,
+        FilterLayout{gathered.data(), 0, side * side * in.channels, 1, in.channels}, given.bias,
+        int16);
   } else {
     conv.emplace(in, out, given.kernel, given.kernel, given.stride, given.groups, filters,
                  given.bias);
@@ -237,9 +241,9 @@ std::unique_ptr<Workspace<Value>> TowerOf<Value>::take_workspace() const {
   std::int64_t scratch = 0;
   for (const Layer<Value>& layer : layers_) {
     add(layer.out);
-    if (layer.winograd) scratch = std::max(scratch, layer.winograd->scratch_values(kBatch));
+    if (layer.winograd) scratch = std::max(scratch, layer.winograd->scratch_bytes(kBatch));
   }
-  workspace->scratch = floats(scratch);
+  workspace->scratch = buffer_of<std::byte>(scratch);
   return workspace;
 }
 
@@ -312,10 +316,12 @@ void TowerOf<Value>::run(const float* crops, std::int64_t count, float* features
 }  // namespace
 
 std::unique_ptr<Tower> Tower::make(const std::vector<TowerLayer>& layers, std::int64_t side,
-                                   bool bf16) {
-  check(!bf16 || tower_takes_bf16(), "this processor does not multiply bfloat16 numbers");
-  if (bf16) return std::make_unique<TowerOf<std::uint16_t>>(layers, side);
-  return std::make_unique<TowerOf<float>>(layers, side);
+                                   TowerNumbers numbers) {
+  if (numbers != TowerNumbers::kBf16) {
+    return std::make_unique<TowerOf<float>>(layers, side, numbers == TowerNumbers::kInt16);
+  }
+  check(tower_takes_bf16(), "this processor does not multiply bfloat16 numbers");
+  return std::make_unique<TowerOf<std::uint16_t>>(layers, side);
 }
 
 }  // namespace goturn::cpu

@@ -27,13 +27,22 @@ struct TowerLayer {
   const float* bias = nullptr;    // conv: (channels)
 };
 
+// What convolutions multiply.
+enum class TowerNumbers {
+  kFloat,
+  // Whole numbers of 16 bits, where a convolution goes by Winograd; the rest is as with kFloat.
+  kInt16,
+  // Activations and weights are rounded to bfloat16, sums are in single precision; only where
+  // tower_takes_bf16().
+  kBf16,
+};
+
 class Tower {
  public:
-  // Copies the weights, packed.  `side` is the input's height and width.  `bf16`: activations and
-  // weights are rounded to bfloat16, sums are in single precision; only where tower_takes_bf16().
-  // Throws std::invalid_argument for layers that do not fit each other.
+  // Copies the weights, packed.  `side` is the input's height and width.  Throws
+  // std::invalid_argument for layers that do not fit each other.
   static std::unique_ptr<Tower> make(const std::vector<TowerLayer>& layers, std::int64_t side,
-                                     bool bf16);
+                                     TowerNumbers numbers);
 
   // Height and width of the input.
   virtual std::int64_t side() const = 0;

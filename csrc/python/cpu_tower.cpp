@@ -10,6 +10,7 @@ namespace {
 using cpu::LayerKind;
 using cpu::Tower;
 using cpu::TowerLayer;
+using cpu::TowerNumbers;
 
 // A layer from a dict: "kind" and its kind's parameters; `keep` holds on to the weights' arrays.
 TowerLayer layer_of(const py::dict& given, std::int64_t in_channels, std::vector<py::array>& keep) {
@@ -52,7 +53,15 @@ TowerLayer layer_of(const py::dict& given, std::int64_t in_channels, std::vector
   return layer;
 }
 
-std::unique_ptr<Tower> make_tower(const py::sequence& given, std::int64_t side, bool bf16) {
+TowerNumbers numbers_of(const std::string& name) {
+  if (name == "fp32") return TowerNumbers::kFloat;
+  if (name == "int16") return TowerNumbers::kInt16;
+  if (name == "bf16") return TowerNumbers::kBf16;
+  throw std::invalid_argument("tower: numbers must be fp32, int16 or bf16; got " + name);
+}
+
+std::unique_ptr<Tower> make_tower(const py::sequence& given, std::int64_t side,
+                                  const std::string& numbers) {
   std::vector<TowerLayer> layers;
   std::vector<py::array> keep;
   std::int64_t channels = 3;
@@ -61,7 +70,7 @@ std::unique_ptr<Tower> make_tower(const py::sequence& given, std::int64_t side, 
     if (layers.back().kind == LayerKind::kConv) channels = layers.back().channels;
   }
   const py::gil_scoped_release release;  // `keep` has the arrays
-  return Tower::make(layers, side, bf16);
+  return Tower::make(layers, side, numbers_of(numbers));
 }
 
 py::array_t<float> run(const Tower& tower, const py::object& object) {
@@ -86,7 +95,7 @@ py::array_t<float> run(const Tower& tower, const py::object& object) {
 
 void bind_tower(py::module_& module) {
   py::class_<Tower>(module, "Tower", "conv1..pool5 in one call, weights packed at the start.")
-      .def(py::init(&make_tower), py::arg("layers"), py::arg("side"), py::arg("bf16") = false)
+      .def(py::init(&make_tower), py::arg("layers"), py::arg("side"), py::arg("numbers") = "fp32")
       .def("__call__", &run, py::arg("crops"),
            "Crops (N, 3, side, side) float32 to features (N, C * H * W) float32.");
   module.def("tower_takes_bf16", &cpu::tower_takes_bf16,

@@ -55,8 +55,11 @@ class CpuOps(HostArrays):
             else:
                 entry["kind"] = "lrn" if isinstance(layer, LRN) else "max_pool"
             described.append(entry)
+        numbers = {"int8": "int16"}.get(precision, precision)
         # Without the instructions for it, bfloat16 would be slower than single precision.
-        return _cpu.Tower(described, side, precision != "fp32" and _cpu.tower_takes_bf16())
+        if numbers == "bf16" and not _cpu.tower_takes_bf16():
+            numbers = "fp32"
+        return _cpu.Tower(described, side, numbers)
 
     def pipeline(
         self,
