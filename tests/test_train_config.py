@@ -82,6 +82,18 @@ def test_rates_that_fall_smoothly():
             "target: '0.5,0' is not a way to keep the target; give paper, or SHARE",
         ),
         ("starts = 1.5", r"starts must be in 0..1; got 1.5"),
+        ("channels = [96, 256]", r"channels must be five numbers from 1 on; got \(96, 256\)"),
+        ("channels = [96, 0, 1, 1, 1]", "channels must be five numbers from 1 on"),
+        ('channels = ["a"]', "channels must be a list of whole numbers"),
+        ("imitate = true", "imitate learns from the tower in the file that start names"),
+        ('imitate = true\nstart = "a.h5"', "learn must be all, or the first that learns"),
+        *(
+            (
+                f'imitate = true\nstart = "a.h5"\nlearn = "conv3"\n{name}',
+                f"imitate is for convolutions alone; leave {name.split()[0]} out",
+            )
+            for name in ("start_fc = true", "match = true", "reduce = 64", "cache_features = 8")
+        ),
         ("start_fc = true", "start_fc takes fc layers from the file that start names"),
         ("log_every = 30", r"validate_every \(10000\) must be a multiple of log_every \(30\)"),
     ],
@@ -118,9 +130,13 @@ def test_settings_that_came_later_leave_old_runs_their_digest():
             ("match", True),
             ("starts", 0.5),
             ("target", "0.7,4"),
+            ("channels", (96, 256, 192, 192, 256)),
         )
     ]
-    assert len({before, *others}) == 7
+    assert len({before, *others}) == 8
+    imitation = {"start": "a.h5", "learn": "conv3"}
+    digests = {TrainConfig(**imitation, imitate=value).digest() for value in (False, True)}
+    assert len(digests) == 2
 
 
 def test_rates_of_the_authors_solver():

@@ -95,9 +95,7 @@ def whole(points: np.ndarray, filters: np.ndarray) -> tuple[np.ndarray, ...]:
     inputs = np.abs(points).max(2, keepdims=True) / MOST
     sizes, count = np.abs(filters), filters.shape[2]
     room = MOST_WEIGHTS - count / 2
-    weights = np.maximum(
-        sizes.max(2, keepdims=True) / 32767, sizes.sum(2, keepdims=True) / room
-    )
+    weights = np.maximum(sizes.max(2, keepdims=True) / 32767, sizes.sum(2, keepdims=True) / room)
     return inputs, weights
 
 
@@ -111,9 +109,7 @@ def rounded(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
     return np.round(values / np.where(steps > 0, steps, 1)) * steps
 
 
-def by_points(
-    x: np.ndarray, weight: np.ndarray, groups: int, *, how: str = "exact"
-) -> np.ndarray:
+def by_points(x: np.ndarray, weight: np.ndarray, groups: int, *, how: str = "exact") -> np.ndarray:
     """The convolution of x (N, C, H, W), stride 1 and no pad, by the algorithm as in a textbook.
 
     ``how``: "exact"; "absolute", with every matrix and value in absolute values; "whole", with what is
@@ -142,11 +138,12 @@ def by_points(
         points, filters = rounded(points, inputs), rounded(filters, weights)
     if how == "steps":
         # |pq - xy| <= |x| |q - y| + |y| |p - x| + |p - x| |q - y|
-        half, halves = (np.broadcast_to(steps / 2, of.shape) for steps, of in ((inputs, points), (weights, filters)))
-        points, filters = np.abs(points), np.abs(filters)
-        products = (
-            multiplied(points, halves) + multiplied(half, filters) + multiplied(half, halves)
+        half, halves = (
+            np.broadcast_to(steps / 2, of.shape)
+            for steps, of in ((inputs, points), (weights, filters))
         )
+        points, filters = np.abs(points), np.abs(filters)
+        products = multiplied(points, halves) + multiplied(half, filters) + multiplied(half, halves)
         a = np.abs(a)
     else:
         products = multiplied(points, filters)
@@ -180,9 +177,7 @@ def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape, dtype=np.float32)
 
 
-def check(
-    case: tuple[int, ...], n: int, *, wild: bool = False, numbers: str = "fp32"
-) -> None:
+def check(case: tuple[int, ...], n: int, *, wild: bool = False, numbers: str = "fp32") -> None:
     """Fails unless the last convolution of a tower is within the bounds; `wild`: on pixels of sizes
     from 1e-3 to 1e3.
     """
@@ -230,9 +225,7 @@ def check(
         )
         # Its roundings are those of the statement, and below those of a convolution in bfloat16.
         assert 0.9 * statement < own < 1.1 * statement
-        halves = ReferenceOps().conv2d(
-            bf16(inputs), bf16(weight), bias.astype(np.float64), **shape
-        )
+        halves = ReferenceOps().conv2d(bf16(inputs), bf16(weight), bias.astype(np.float64), **shape)
         assert own < np.sqrt(np.mean((np.maximum(halves, 0) - np.maximum(want, 0)) ** 2))
     elif case in NETWORK:
         absolutes = (np.abs(array).astype(np.float64) for array in (inputs, weight, bias))

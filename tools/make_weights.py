@@ -4,9 +4,10 @@ python tools/make_weights.py OUT --videos PATH --images PATH --validation PATH -
 
 ``weights/config.toml`` says how: settings for all of it, and a table of settings for each stage of
 training, in order.  A stage starts from the best weights of the one before it, or of the one that its
-``from`` names, the first one from ``--start``.  What ships is the last stage's best, or the mean of the
-best of those that ``mean_of`` names.  Each stage is a run in OUT/<stage>, trained as ``goturn train``
-does; run the command again after a stop, and it goes on where it was.  In the end OUT has
+``from`` names, the first one from ``--start``; behind one that imitates features (``imitate``), from its
+last, and with new fc layers.  What ships is the last stage's best, or the mean of the best of those that
+``mean_of`` names.  Each stage is a run in OUT/<stage>, trained as ``goturn train`` does; run the command
+again after a stop, and it goes on where it was.  In the end OUT has
 
 * ``goturn.h5``, the weights, with fc layers in int8, and what makes a confidence of likeness, fitted to
   the training videos;
@@ -108,7 +109,8 @@ def read_recipe(path: Path, common: dict[str, Any]) -> Recipe:
         if stages:
             if before not in stages:
                 raise ValueError(f"{path}: [{name}]: there is no stage {before!r} before it")
-            settings["start_fc"], start[name] = True, before
+            # A tower that was made narrower has no fc layers yet.
+            settings["start_fc"], start[name] = not stages[before].imitate, before
         try:
             stages[name] = TrainConfig(**settings)
         except (TypeError, ValueError) as error:
@@ -116,6 +118,8 @@ def read_recipe(path: Path, common: dict[str, Any]) -> Recipe:
     unknown = [name for name in mean_of if name not in stages]
     if unknown or not mean_of:
         raise ValueError(f"{path}: mean_of must name stages; got {', '.join(unknown) or 'none'}")
+    if narrow := [name for name in mean_of if stages[name].imitate]:
+        raise ValueError(f"{path}: {', '.join(narrow)} imitates features, and cannot ship")
     if len(targets := {stages[name].target for name in mean_of}) > 1:
         raise ValueError(
             f"{path}: the stages of mean_of must have one target, which their mean asks for; got "
@@ -146,7 +150,7 @@ def run_stages(recipe: Recipe, output: Path, stop: Callable[[], bool], *, quiet:
         )
         if not outcome.complete:
             raise Stopped
-        best[name] = run.best.absolute()
+        best[name] = (run.final if given.imitate else run.best).absolute()
     return mean([load(best[name]) for name in recipe.mean_of])
 
 

@@ -8,7 +8,7 @@ compiler: str
 
 class Tower:
     def __init__(
-        self, layers: Sequence[Mapping[str, Any]], side: int, bf16: bool = False
+        self, layers: Sequence[Mapping[str, Any]], side: int, numbers: str = "fp32"
     ) -> None: ...
     def __call__(self, crops: np.ndarray) -> np.ndarray: ...
 

@@ -479,24 +479,34 @@ def _check_value(label: str, key: str, value: object) -> None:
 # -- the known networks --------------------------------------------------------------------------
 
 
-def caffenet_tower(pool_first: bool = True) -> tuple[TowerLayer, ...]:
+#: Channels of CaffeNet's five convolutions.
+CAFFENET_CHANNELS = (96, 256, 384, 384, 256)
+
+
+def caffenet_tower(
+    pool_first: bool = True, channels: Sequence[int] = CAFFENET_CHANNELS
+) -> tuple[TowerLayer, ...]:
     """conv1..pool5 of CaffeNet; with ``pool_first=False`` AlexNet's order, LRN before pool.
 
-    The weights of both have the same shapes, so the order must be known, not guessed.
+    The weights of both have the same shapes, so the order must be known, not guessed.  ``channels``:
+    of the five convolutions, for a narrower one.
     """
+    if len(channels) != len(CAFFENET_CHANNELS):
+        raise ValueError(f"the tower has five convolutions; got channels {tuple(channels)}")
+    conv1, conv2, conv3, conv4, conv5 = channels
 
     def stage(index: int) -> tuple[TowerLayer, ...]:
         pool, lrn = MaxPool(f"pool{index}"), LRN(f"norm{index}")
         return (pool, lrn) if pool_first else (lrn, pool)
 
     return (
-        Conv("conv1", 96, kernel=11, stride=4),
+        Conv("conv1", conv1, kernel=11, stride=4),
         *stage(1),
-        Conv("conv2", 256, kernel=5, pad=2, groups=2, init_bias=1.0),
+        Conv("conv2", conv2, kernel=5, pad=2, groups=2, init_bias=1.0),
         *stage(2),
-        Conv("conv3", 384, kernel=3, pad=1),
-        Conv("conv4", 384, kernel=3, pad=1, groups=2, init_bias=1.0),
-        Conv("conv5", 256, kernel=3, pad=1, groups=2, init_bias=1.0),
+        Conv("conv3", conv3, kernel=3, pad=1),
+        Conv("conv4", conv4, kernel=3, pad=1, groups=2, init_bias=1.0),
+        Conv("conv5", conv5, kernel=3, pad=1, groups=2, init_bias=1.0),
         MaxPool("pool5"),
     )
 
@@ -528,6 +538,7 @@ def goturn(
     *,
     reduce: int = 0,
     match: bool = False,
+    channels: Sequence[int] = CAFFENET_CHANNELS,
 ) -> Architecture:
     """The paper's network, or a relative.
 
@@ -537,16 +548,16 @@ def goturn(
         reduce: channels of a 1x1 convolution conv6 behind pool5, 0 for none.  fc6 then has so many
             fewer weights, and needs so many fewer examples.
         match: whether fc6 also reads the :class:`Match` of the two towers' outputs.
+        channels: see :func:`caffenet_tower`.
     """
-    tower, head = caffenet_tower(pool_first), fc_head(widths)
+    tower, head = caffenet_tower(pool_first, channels), fc_head(widths)
     matched = Match() if match else None
     if not reduce:
         return Architecture(tower=tower, head=head, match=matched)
     # Small weights to begin with, sqrt(1 / (3 inputs)): with those of He et al., 2.4 times as large, it
     # learnt its examples by heart.  And the values of a pretrained CaffeNet's pool5 are about twenty
     # times as large as fc layers like: conv6 divides by that.
-    channels = tower[-2].channels if isinstance(tower[-2], Conv) else 0
-    conv6 = Conv(REDUCING_NAME, reduce, kernel=1, init_std=0.05 * math.sqrt(1 / (3 * channels)))
+    conv6 = Conv(REDUCING_NAME, reduce, kernel=1, init_std=0.05 * math.sqrt(1 / (3 * channels[-1])))
     plain = Architecture(tower=(*tower, conv6), head=head, match=matched)
     # And the fc layers as well: what they read no longer is as large as the authors' fillers are for.
     columns, hidden = plain.fc_inputs, []

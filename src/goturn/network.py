@@ -14,7 +14,7 @@ match is computed with the search's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -177,7 +177,7 @@ class Network:
         for start in range(0, len(crops), CHUNK):
             x = crops[start : start + CHUNK]
             for layer in layers:
-                x = self._tower_layer(layer, x, tower)
+                x = self.tower_layer(layer, x, tower)
             features.append(x.reshape(len(x), -1))
         return features[0] if len(features) == 1 else self.ops.concatenate(features)
 
@@ -217,6 +217,10 @@ class Network:
         count = self.architecture.frozen_layers(learn)
         if count == 0:
             raise ValueError(f"no layer of a tower is frozen where {learn} learns")
+        return self.encode_part(crops, tower, count)
+
+    def encode_part(self, crops: Array, tower: str, count: int) -> Array:
+        """Crops (n, 3, S, S), mean subtracted, through a tower's first ``count`` layers: (n, C*H*W)."""
         if count == len(self.architecture.tower):
             return self._encode(crops, tower)
         key = ("target" if self.architecture.shared_towers else tower, count)
@@ -295,7 +299,7 @@ class Network:
             x = x.reshape(len(x), *self.architecture.shape_after(first))
         outputs = [x]
         for layer in layers[first:]:
-            outputs.append(self._tower_layer(layer, outputs[-1], tower))
+            outputs.append(self.tower_layer(layer, outputs[-1], tower))
         return outputs
 
     def backward(
@@ -374,13 +378,47 @@ class Network:
             self.ops.add_to(gradient, contiguous(direct))
         return matched
 
+    def tower_forward(self, crops: Array, tower: str, learn: str) -> list[Array]:
+        """Crops (n, 3, S, S) through one tower alone, keeping what :meth:`tower_backward` needs.
+
+        Returns:
+            The input of the first layer that learns, and each output from there on, (n, C, H, W); for
+            "fc" the features.
+        """
+        self._check_trainable()
+        return self._tower_outputs(crops, tower, learn)
+
+    def tower_backward(
+        self, outputs: list[Array], gradients_of: Mapping[int, Array], tower: str
+    ) -> dict[str, Array]:
+        """Gradients of a tower's parameters, by name.
+
+        Args:
+            outputs: what :meth:`tower_forward` gave.
+            gradients_of: of the last, -1, and of others, by such indices; each of as many numbers
+                as the output.
+            tower: "target" or "search".
+        """
+        gradients: dict[str, Array] = {}
+        others = {index % len(outputs): d for index, d in gradients_of.items() if index != -1}
+        self._tower_backward(outputs, gradients_of[-1], tower, gradients, others)
+        return gradients
+
     def _tower_backward(
-        self, outputs: list[Array], d_features: Array, tower: str, gradients: dict[str, Array]
+        self,
+        outputs: list[Array],
+        d_features: Array,
+        tower: str,
+        gradients: dict[str, Array],
+        others: Mapping[int, Array] | None = None,
     ) -> None:
+        """``others``: more gradients, of outputs before the last."""
         dy = self.ops.contiguous(d_features).reshape(outputs[-1].shape)
         layers = self.architecture.tower[-(len(outputs) - 1) :]
         for index in reversed(range(len(layers))):
             layer, x, y = layers[index], outputs[index], outputs[index + 1]
+            if others and index + 1 in others:
+                self.ops.add_to(dy, others[index + 1].reshape(y.shape))
             if isinstance(layer, MaxPool):
                 dy = self.ops.max_pool_backward(dy, x, kernel=layer.kernel, stride=layer.stride)
             elif isinstance(layer, LRN):
@@ -407,7 +445,8 @@ class Network:
 
     # -- shared parts ----------------------------------------------------------------------------
 
-    def _tower_layer(self, layer: Conv | MaxPool | LRN, x: Array, tower: str) -> Array:
+    def tower_layer(self, layer: TowerLayer, x: Array, tower: str) -> Array:
+        """One layer of a tower by itself, (n, C, H, W) to the same."""
         if isinstance(layer, MaxPool):
             return self.ops.max_pool(x, kernel=layer.kernel, stride=layer.stride)
         if isinstance(layer, LRN):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from goturn.commands.exits import DIVERGED, DONE, SIGNAL_BASE, UsageError, stop_on_signal
 from goturn.commands.values import count_argument
-from goturn.training.config import TrainConfig
+from goturn.training.config import NUMBERS, TrainConfig
 
 if TYPE_CHECKING:
     from goturn.training.run_folder import RunFolder
@@ -60,7 +60,7 @@ def _add_setting(group: Any, each: Field[Any]) -> None:
     if isinstance(default, bool):
         group.add_argument(option, action=argparse.BooleanOptionalAction, **how)
     elif isinstance(default, tuple):
-        kind = int if each.name == "widths" else str
+        kind = int if each.name in NUMBERS else str
         if kind is str:
             how["action"] = "extend"  # data sets given twice both count
         how |= {"nargs": "+", "metavar": "N" if kind is int else "SPEC"}

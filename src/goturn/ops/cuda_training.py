@@ -59,6 +59,8 @@ class CudaTrainingStep:
         products: how batches are multiplied in the fc layers.
     """
 
+    values = 4
+
     def __init__(
         self,
         gpu: Gpu,

@@ -42,6 +42,10 @@ SOLVERS = ("sgd", "adam")
 LEARNERS = ("fc", "all")
 
 
+#: Settings that are lists of whole numbers.
+NUMBERS = ("widths", "channels")
+
+
 def _setting(default: Any, text: str, *, free: bool = False, later: bool = False) -> Any:
     """A field with what it means; ``free`` where the weights that come out do not depend on it.
 
@@ -100,6 +104,17 @@ class TrainConfig:
     start_fc: bool = _setting(False, "take the fc layers from there too: train on")
     widths: tuple[int, ...] = _setting((4096, 4096, 4096), "hidden fc layers; one to three")
     pool_first: bool = _setting(True, "CaffeNet's order, pool before LRN; false is AlexNet's")
+    channels: tuple[int, ...] = _setting(
+        (),
+        "channels of conv1 to conv5; if not given, as in start's file, or the paper's",
+        later=True,
+    )
+    imitate: bool = _setting(
+        False,
+        "let convolutions of fewer channels learn to give the features of the file that start names, and "
+        "nothing else",
+        later=True,
+    )
     reduce: int = _setting(
         0, "channels of a 1x1 convolution behind the last pool, 0 for none", later=True
     )
@@ -223,7 +238,7 @@ def _typed(each: Any, value: Any) -> Any:
     """``value`` as the type of the field's default; lists from TOML become tuples."""
     kind = type(each.default)
     if kind is tuple and isinstance(value, (list, tuple)):
-        item = int if each.name == "widths" else str
+        item = int if each.name in NUMBERS else str
         if all(isinstance(v, item) and not isinstance(v, bool) for v in value):
             return tuple(value)
     elif kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -237,7 +252,8 @@ def _typed(each: Any, value: Any) -> Any:
         int: "a whole number",
         bool: "true or false",
     }
-    of = {"widths": " of whole numbers"}.get(each.name, " of texts" if kind is tuple else "")
+    texts = " of texts" if kind is tuple else ""
+    of = " of whole numbers" if each.name in NUMBERS else texts
     raise ValueError(f"{each.name} must be {names.get(kind, 'a text')}{of}; got {value!r}")
 
 
@@ -286,6 +302,10 @@ def _check(config: TrainConfig) -> None:
         raise ValueError("start_fc takes fc layers from the file that start names; name one")
     if not 1 <= len(config.widths) <= 3 or min(config.widths) < 1:
         raise ValueError(f"widths must be one to three numbers from 1 on; got {config.widths}")
+    if config.channels and (len(config.channels) != 5 or min(config.channels) < 1):
+        raise ValueError(f"channels must be five numbers from 1 on; got {config.channels}")
+    if config.imitate:
+        _check_imitation(config)
     if config.target:
         try:
             TargetPolicy.parse(config.target)
@@ -310,6 +330,16 @@ def _check(config: TrainConfig) -> None:
             f"validate_every ({config.validate_every}) must be a multiple of log_every "
             f"({config.log_every}), so that each row of metrics stands for as many iterations"
         )
+
+
+def _check_imitation(config: TrainConfig) -> None:
+    if not config.start:
+        raise ValueError("imitate learns from the tower in the file that start names; name one")
+    if config.learn == "fc":
+        raise ValueError("imitate is for convolutions: learn must be all, or the first that learns")
+    for name in ("start_fc", "match", "reduce", "cache_features"):
+        if getattr(config, name):
+            raise ValueError(f"imitate is for convolutions alone; leave {name} out")
 
 
 def _toml(value: Any) -> str:

@@ -24,7 +24,7 @@ def rates_at(config: TrainConfig, architecture: Architecture, iteration: int) ->
     """
     factor = rate_factor(config, iteration)
     head = {layer.name for layer in architecture.head}
-    learning = architecture.learning_layers(config.learn)
+    learning = architecture.learning_layers(config.learn) - (head if config.imitate else set())
     rates = {}
     for name in architecture.parameter_shapes():
         layer, _, kind = name.rpartition("/")

@@ -9,12 +9,13 @@ from functools import cached_property
 
 import numpy as np
 
-from goturn.architecture import REDUCING_NAME, Architecture, Conv, goturn
+from goturn.architecture import CAFFENET_CHANNELS, REDUCING_NAME, Architecture, Conv, goturn
 from goturn.data import open_dataset
 from goturn.data.loader import Progress, silent
 from goturn.data.model import DataError, Dataset, Photograph, Video, check_problems
 from goturn.target_policy import TargetPolicy
 from goturn.training.config import TrainConfig
+from goturn.training.imitation import narrowed
 from goturn.weights import Weights, load, random_weights, read_conv_layers, with_conv_layers
 
 
@@ -159,22 +160,28 @@ def start_weights(
         given = weights.architecture
         _check_given(config, given)
     else:
+        tower = read_tower(config.start) if config.start else {}
         given = goturn(
             config.widths,
             pool_first=config.pool_first,
             reduce=config.reduce,
             match=config.match,
+            channels=config.channels or _channels_of(tower) or CAFFENET_CHANNELS,
         )
         weights = random_weights(given, config.seed)
-        if config.start:
-            shapes = given.parameter_shapes()
-            conv = {
-                name: value
-                for name, value in read_conv_layers(config.start).items()
-                if not name.startswith(f"{REDUCING_NAME}/") or shapes.get(name) == value.shape
-            }
-            weights = with_conv_layers(weights, conv, keep=(REDUCING_NAME,))
-            if config.reduce and config.learn == "fc" and f"{REDUCING_NAME}/weight" not in conv:
+        if config.imitate:
+            weights = with_conv_layers(weights, narrowed(given, tower))
+        elif config.start:
+            reducing = {}
+            if config.reduce:
+                shapes = given.parameter_shapes()
+                reducing = {
+                    name: value
+                    for name, value in read_conv_layers(config.start).items()
+                    if name.startswith(f"{REDUCING_NAME}/") and shapes[name] == value.shape
+                }
+            weights = with_conv_layers(weights, tower | reducing, keep=(REDUCING_NAME,))
+            if config.reduce and config.learn == "fc" and not reducing:
                 tell(
                     f"warning: {config.start} has no {REDUCING_NAME} of {config.reduce} channels; this "
                     f"one is random and will not learn; let it, with --learn {REDUCING_NAME}"
@@ -207,6 +214,15 @@ def start_weights(
     )
 
 
+def read_tower(path: str) -> dict[str, np.ndarray]:
+    """The convolutions of a file up to the last pool, by parameter."""
+    return {
+        name: value
+        for name, value in read_conv_layers(path).items()
+        if not name.startswith(f"{REDUCING_NAME}/")
+    }
+
+
 def _check_given(config: TrainConfig, given: Architecture) -> None:
     """That the settings of the network are those of the file that all of it comes from.
 
@@ -221,6 +237,12 @@ def _check_given(config: TrainConfig, given: Architecture) -> None:
         )
     last = given.tower[-1]
     reduce = last.channels if isinstance(last, Conv) and last.name == REDUCING_NAME else 0
+    channels = tuple(layer.channels for layer in given.convs if layer.name != REDUCING_NAME)
+    if config.channels and channels != config.channels:
+        raise ValueError(
+            f"{config.start} has convolutions of {_listed(channels)} channels, but channels says "
+            f"{_listed(config.channels)}; leave it out, to have its own"
+        )
     for name, own in (("reduce", reduce), ("match", given.match is not None)):
         if getattr(config, name) != own:
             raise ValueError(
@@ -244,6 +266,18 @@ def _check_learn(config: TrainConfig, given: Architecture) -> None:
 
 def _shown(value: bool | int) -> str:
     return str(value).lower()
+
+
+def _channels_of(tower: dict[str, np.ndarray]) -> tuple[int, ...]:
+    """Of conv1 to conv5 in a file; none where it lacks one."""
+    weights = [tower.get(f"conv{number}/weight") for number in range(1, 6)]
+    return (
+        () if any(w is None for w in weights) else tuple(len(w) for w in weights if w is not None)
+    )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def _times(widths: Sequence[int]) -> str:

@@ -62,6 +62,9 @@ class Batch:
 class TrainingStep(Protocol):
     """What a trainer asks for, once an iteration."""
 
+    values: int
+    """Numbers of an example that the loss is a sum over."""
+
     def run(self, batch: Batch, rates: Mapping[str, Rates], *, dropout_key: int | None) -> float:
         """One iteration; the network's parameters change in place.
 
@@ -88,60 +91,13 @@ class TrainingStep(Protocol):
         """Goes on from such; those not named are zero."""
 
 
-class PlainStep:
-    """A step of the network's own forward and backward, one operation after the other.
+class Updates:
+    """The solver's state, and its updates, for steps of the network's own operations."""
 
-    Args:
-        network: with fp32 weights; its parameters are changed.
-        loss: "l1" (the paper's) or "l2".
-        learn: which layers do: "fc", "all", or a convolution and everything behind it.
-
-    Raises:
-        ValueError: a loss that there is not, or a network that cannot be trained, or not so.
-    """
-
-    def __init__(self, network: Network, *, loss: str = "l1", learn: str = "fc") -> None:
-        check_step(network, loss, learn)
-        self._network, self._learn = network, learn
-        self._loss = getattr(network.ops, f"{loss}_loss")
+    def __init__(self, network: Network) -> None:
+        self._network = network
         self._velocities: dict[str, Array] = {}
         self._squares: dict[str, Array] = {}
-
-    def run(self, batch: Batch, rates: Mapping[str, Rates], *, dropout_key: int | None) -> float:
-        network, ops = self._network, self._network.ops
-        check_batch(batch)
-        forward = network.forward(
-            batch.targets,
-            batch.searches,
-            owners=batch.owners,
-            dropout_key=dropout_key,
-            learn=self._learn,
-        )
-        labels = ops.from_numpy(np.asarray(batch.labels, network.dtype))
-        loss, d_units = self._loss(forward.units, labels)
-        if not math.isfinite(loss):
-            return float(loss)
-        updated = set()
-
-        def update(name: str, dy: Array, x: Array) -> None:
-            """A linear weight's update, without a gradient as large as it."""
-            if name in rates:
-                weight = network.parameters[name]
-                how = _keywords(rates[name])
-                ops.linear_sgd_update(dy, x, weight, self._velocity(name), **how)
-            updated.add(name)
-
-        needs_gradients = any(each.squares for each in rates.values())  # Adam squares them
-        gradients = network.backward(
-            forward,
-            d_units,
-            towers=self._learn != "fc",
-            update=None if needs_gradients else update,
-        )
-        for name, gradient in gradients.items():
-            if name in rates and name not in updated:
-                self._update(name, gradient, rates[name])
-        return float(loss)
 
     def _update(self, name: str, gradient: Array, rates: Rates) -> None:
         ops, weight = self._network.ops, self._network.parameters[name]
@@ -183,6 +139,63 @@ class PlainStep:
             zeros = np.zeros(self._network.parameters[name].shape, self._network.dtype)
             state[name] = self._network.ops.from_numpy(zeros)
         return state[name]
+
+
+class PlainStep(Updates):
+    """A step of the network's own forward and backward, one operation after the other.
+
+    Args:
+        network: with fp32 weights; its parameters are changed.
+        loss: "l1" (the paper's) or "l2".
+        learn: which layers do: "fc", "all", or a convolution and everything behind it.
+
+    Raises:
+        ValueError: a loss that there is not, or a network that cannot be trained, or not so.
+    """
+
+    values = 4
+
+    def __init__(self, network: Network, *, loss: str = "l1", learn: str = "fc") -> None:
+        check_step(network, loss, learn)
+        super().__init__(network)
+        self._learn = learn
+        self._loss = getattr(network.ops, f"{loss}_loss")
+
+    def run(self, batch: Batch, rates: Mapping[str, Rates], *, dropout_key: int | None) -> float:
+        network, ops = self._network, self._network.ops
+        check_batch(batch)
+        forward = network.forward(
+            batch.targets,
+            batch.searches,
+            owners=batch.owners,
+            dropout_key=dropout_key,
+            learn=self._learn,
+        )
+        labels = ops.from_numpy(np.asarray(batch.labels, network.dtype))
+        loss, d_units = self._loss(forward.units, labels)
+        if not math.isfinite(loss):
+            return float(loss)
+        updated = set()
+
+        def update(name: str, dy: Array, x: Array) -> None:
+            """A linear weight's update, without a gradient as large as it."""
+            if name in rates:
+                weight = network.parameters[name]
+                how = _keywords(rates[name])
+                ops.linear_sgd_update(dy, x, weight, self._velocity(name), **how)
+            updated.add(name)
+
+        needs_gradients = any(each.squares for each in rates.values())  # Adam squares them
+        gradients = network.backward(
+            forward,
+            d_units,
+            towers=self._learn != "fc",
+            update=None if needs_gradients else update,
+        )
+        for name, gradient in gradients.items():
+            if name in rates and name not in updated:
+                self._update(name, gradient, rates[name])
+        return float(loss)
 
 
 def training_step(

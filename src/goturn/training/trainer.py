@@ -26,11 +26,12 @@ from goturn.training.clock import Clock
 from goturn.training.config import TrainConfig
 from goturn.training.diagnosis import DivergedError, diagnose, has_diverged
 from goturn.training.features import towers_digest
+from goturn.training.imitation import ImitationStep
 from goturn.training.metrics import Metrics, Row, Timing, TimingRow
 from goturn.training.plots import plot_run
 from goturn.training.run_folder import RunFolder
-from goturn.training.sources import open_sources, start_weights
-from goturn.training.step import Batch, training_step
+from goturn.training.sources import open_sources, read_tower, start_weights
+from goturn.training.step import Batch, TrainingStep, training_step
 from goturn.training.supply import Supply
 from goturn.training.validation import Validation
 from goturn.weights import Weights, WeightsError, save
@@ -139,7 +140,10 @@ class _Trainer:
                 f"{run.path} has done {found.iteration} iterations already; iterations must be at least "
                 f"as many, got {config.iterations}"
             )
-        if not self._sources.validation:
+        validation = () if config.imitate else self._sources.validation
+        if config.imitate:
+            tell("note: features are imitated, and nothing is tracked: there will be no best.h5")
+        elif not validation:
             tell(
                 "note: no validation videos, so there will be no best.h5; final.h5 has the last weights"
             )
@@ -152,13 +156,7 @@ class _Trainer:
                 "--start"
             )
         self._network = Network(self._weights, config.device)
-        self._step = training_step(
-            self._network,
-            loss=config.loss,
-            learn=config.learn,
-            features=bool(config.cache_features) or not config.previous_frame,
-            adam=config.solver == "adam",
-        )
+        self._step = self._make_step()
         self._iteration, self._losses = 0, list[float]()
         self._averages = Averages(config.average, found.averages if found else None)
         if found:
@@ -182,7 +180,7 @@ class _Trainer:
             config, self._sources, self._network, tell=tell, stop=stop, bars=progress
         )
         self._validation = Validation(
-            self._sources.validation,
+            validation,
             self._supply.reader,
             tell=tell,
             stop=stop,
@@ -190,6 +188,18 @@ class _Trainer:
         )
         self._clock, self._interval = Clock(), Clock()
         self._board: Any = None
+
+    def _make_step(self) -> TrainingStep:
+        config = self._config
+        if config.imitate:
+            return ImitationStep(self._network, read_tower(config.start), learn=config.learn)
+        return training_step(
+            self._network,
+            loss=config.loss,
+            learn=config.learn,
+            features=bool(config.cache_features) or not config.previous_frame,
+            adam=config.solver == "adam",
+        )
 
     def run(self, *, board: bool) -> Outcome:
         if board:
@@ -313,9 +323,10 @@ class _Trainer:
             best = self._metrics.best()
             if best is None or iou > (best.validation_iou or 0):
                 save(weights, self._run.best)  # before its row, which says that it is there
-        values = 4 * config.batch * len(self._losses)
-        factor = solver.rate_factor(config, iteration - 1)
-        row = Row(iteration, sum(self._losses) / values, factor * config.rate, iou)
+        values = self._step.values * config.batch * len(self._losses)
+        rate = config.conv_rate if config.imitate else config.rate
+        rate *= solver.rate_factor(config, iteration - 1)
+        row = Row(iteration, sum(self._losses) / values, rate, iou)
         self._metrics.append(row)
         self._losses = []
         self._supply.check_images()
@@ -331,9 +342,12 @@ class _Trainer:
             self._board.scalar("rate", row.rate, row.iteration)
             if row.validation_iou is not None:
                 self._board.scalar("validation_iou", row.validation_iou, row.iteration)
+        error = f"mean error {row.loss:.4f} of 10"
+        if self._config.imitate:
+            error = f"squared error {row.loss:.4f} of the features' own squares"
         text = (
-            f"iteration {row.iteration:,} of {self._config.iterations:,}: mean error {row.loss:.4f} of "
-            f"10, rate {row.rate:g}, {clock.rate:.0f} examples/s, waiting {clock.waiting:.1%}"
+            f"iteration {row.iteration:,} of {self._config.iterations:,}: {error}, rate {row.rate:g}, "
+            f"{clock.rate:.0f} examples/s, waiting {clock.waiting:.1%}"
         )
         if row.validation_iou is None:
             self._run.write_log(text)
