@@ -30,6 +30,13 @@ log_every = 2
 validate_every = 4
 rate = 1e-4
 
+[narrow]
+imitate = true
+channels = [96, 128, 64, 64, 256]
+learn = "conv4"
+solver = "adam"
+iterations = 2
+
 [plain]
 cache_features = 12
 iterations = 6
@@ -71,15 +78,24 @@ def test_from_data_to_the_file(tmp_path, arguments, capsys):
     assert shipped.target_policy == TargetPolicy(0.5, 2)
     with h5py.File(out / "goturn.h5") as file:
         assert file["fc6/weight"].dtype == np.int8
-    # The second stage began with what was best of the first, fc layers and all.
+    # A narrower tower is not tracked with, and gives the next stage its convolutions alone.
+    after = TrainConfig.from_toml(out / "plain" / "config.toml")
+    assert (after.start, after.start_fc) == (str(out / "narrow" / "final.h5"), False)
+    assert [layer.channels for layer in shipped.architecture.convs] == [96, 128, 64, 64, 256]
+    narrow = load(out / "narrow" / "final.h5")
+    # The last stage began with what was best of the one before it, fc layers and all.
     second = TrainConfig.from_toml(out / "convolutions" / "config.toml")
     assert (second.start, second.start_fc) == (str(out / "plain" / "best.h5"), True)
     assert second.learn == "all"
     first, last = load(out / "plain" / "best.h5"), load(out / "convolutions" / "best.h5")
     assert not np.array_equal(first.parameters["conv1/weight"], last.parameters["conv1/weight"])
     start = load(tmp_path / "start.h5")
+    for weights in (narrow, first):
+        np.testing.assert_array_equal(
+            weights.parameters["conv1/weight"], start.parameters["conv1/weight"]
+        )
     np.testing.assert_array_equal(
-        first.parameters["conv1/weight"], start.parameters["conv1/weight"]
+        first.parameters["conv4/weight"], narrow.parameters["conv4/weight"]
     )
     np.testing.assert_allclose(
         shipped.parameters["conv3/weight"], last.parameters["conv3/weight"], rtol=2**-10, atol=1e-7
@@ -87,13 +103,14 @@ def test_from_data_to_the_file(tmp_path, arguments, capsys):
     with (out / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["stage"], row["iteration"]) for row in rows] == [
+        ("narrow", "2"),
         ("plain", "2"),
         ("plain", "4"),
         ("plain", "6"),
         ("convolutions", "2"),
         ("convolutions", "4"),
     ]
-    assert [bool(row["validation_iou"]) for row in rows] == [False, True, True, False, True]
+    assert [bool(row["validation_iou"]) for row in rows] == [False, False, True, True, False, True]
     figures = json.loads((out / "figures.json").read_text())
     assert figures["digest"] == shipped.digest
     assert figures["bytes"] == (out / "goturn.h5").stat().st_size
@@ -137,6 +154,7 @@ def test_stages_that_will_not_do(tmp_path):
     path = tmp_path / "c.toml"
     for text, sentence in (
         ("rate = 1e-5", "has no stages"),
+        ('[a]\nstart = "f"\nimitate = true\nlearn = "all"', "a imitates features, and cannot ship"),
         ("rate = ", "not a TOML file"),
         ("[a]\nrate = -1", r"\[a\]: rate must be in"),
         ("[a]\nspeed = 1", r"\[a\]: .*speed"),
@@ -160,8 +178,9 @@ def test_the_recipe_that_is_committed():
     recipe = make_weights.read_recipe(make_weights.CONFIG, {"start": "alexnet.h5"})
     stages = list(recipe.stages.values())
     assert any(recipe.stages[name].learn != "fc" for name in recipe.mean_of)
-    assert not stages[0].start_fc
-    assert all(stage.start_fc for stage in stages[1:])
-    assert all(stage.widths == stages[0].widths for stage in stages)
+    # The first makes the tower narrower; those behind the next have its fc layers too.
+    assert [stage.imitate for stage in stages] == [True, *[False] * (len(stages) - 1)]
+    assert [stage.start_fc for stage in stages] == [False, False, *[True] * (len(stages) - 2)]
+    assert all(stage.widths == stages[1].widths for stage in stages[1:])
     shipped = load(make_weights.CONFIG.with_name("goturn.h5")).target_policy
     assert TargetPolicy.parse(recipe.stages[recipe.mean_of[0]].target) == shipped
