@@ -11,6 +11,7 @@ from goturn.architecture import LRN, Architecture, Conv, MaxPool, Preprocessing,
 from goturn.network import Network
 from goturn.training.config import TrainConfig
 from goturn.training.imitation import ImitationStep, as_wide, narrowed
+from goturn.training.solver import rates_at
 from goturn.training.sources import read_tower, start_weights
 from goturn.training.step import Batch, Rates
 from goturn.training.trainer import train
@@ -127,6 +128,18 @@ class TestNarrowed:
             ),
         )
         assert narrowed(fewer, conv)["conv4/weight"].shape == (8, 2, 3, 3)
+
+    def test_files_of_other_towers(self, tmp_path, run_config):
+        conv = conv_of(WIDE) | {"conv2/weight": np.zeros((12, 8, 3, 3), np.float32)}
+        with pytest.raises(ValueError, match=r"conv2/weight to learn from has shape .*, not "):
+            narrowed(NARROW, conv)
+        del conv["conv2/bias"]
+        conv["conv2/weight"] = conv["conv2/weight"][:, :4]
+        with pytest.raises(ValueError, match="conv2/bias to learn from is missing"):
+            narrowed(NARROW, conv)
+        wide = replace(run_config, channels=(96, 256, 500, 384, 256))
+        with pytest.raises(ValueError, match=r"wide.h5: conv3 has 384 channels to learn from"):
+            start_weights(wide)
 
     def test_a_convolution_that_is_missing(self):
         conv = {n: v for n, v in conv_of(WIDE).items() if not n.startswith("conv3")}
@@ -280,6 +293,13 @@ def test_a_run_and_one_that_was_stopped(tmp_path, run_config):
     while not done[-1].complete and len(done) < 20:
         done.append(train(run_config, parts, resume=True, stop=after(11)))
     assert len(done) > 1
+    # Another tower in its place would be another run.
+    save(random_weights(goturn((4,)), 4), tmp_path / "wide.h5")
+    with pytest.raises(ValueError, match=r"wide\.h5 is not what it was when this run began"):
+        train(run_config, parts, resume=True)
+    (tmp_path / "wide.h5").unlink()
+    with pytest.raises(FileNotFoundError, match="there is no such file to start from"):
+        train(run_config, parts, resume=True)
     assert load(tmp_path / "parts" / "final.h5").digest == final.digest
 
 
@@ -293,8 +313,12 @@ def test_a_run_goes_on_with_the_file_s_own_channels(tmp_path, run_config):
     assert channels == [96, 128, 64, 64, 256, 8]
     for name in read_tower(config.start):
         np.testing.assert_array_equal(weights.parameters[name], narrow.parameters[name])
-    with pytest.raises(ValueError, match="conv2/weight"):
+    with pytest.raises(
+        ValueError, match=r"but channels says 96, 256, .* narrower first \(imitate\)"
+    ):
         start_weights(replace(config, channels=(96, 256, 384, 384, 256)))
+    rates = rates_at(run_config, narrow.architecture, 0)
+    assert {name.split("/")[0] for name in rates} == {"conv3", "conv4", "conv5"}
     whole = TrainConfig(start=config.start, start_fc=True, widths=(4,))
     assert start_weights(whole).digest == narrow.digest
     with pytest.raises(ValueError, match="has convolutions of 96, 128, 64, 64, 256 channels"):

@@ -87,12 +87,14 @@ def test_rates_that_fall_smoothly():
         ('channels = ["a"]', "channels must be a list of whole numbers"),
         ("imitate = true", "imitate learns from the tower in the file that start names"),
         ('imitate = true\nstart = "a.h5"', "learn must be all, or the first that learns"),
+        ('imitate = true\nstart = "a.h5"\nlearn = "conv3"', "say how narrow, with channels"),
         *(
             (
-                f'imitate = true\nstart = "a.h5"\nlearn = "conv3"\n{name}',
+                'imitate = true\nstart = "a.h5"\nlearn = "all"\nchannels = [1, 1, 1, 1, 1]\n'
+                f"{name}",
                 f"imitate is for convolutions alone; leave {name.split()[0]} out",
             )
-            for name in ("start_fc = true", "match = true", "reduce = 64", "cache_features = 8")
+            for name in ("start_fc = true", "match = true", "reduce = 64")
         ),
         ("start_fc = true", "start_fc takes fc layers from the file that start names"),
         ("log_every = 30", r"validate_every \(10000\) must be a multiple of log_every \(30\)"),
@@ -134,7 +136,7 @@ def test_settings_that_came_later_leave_old_runs_their_digest():
         )
     ]
     assert len({before, *others}) == 8
-    imitation = {"start": "a.h5", "learn": "conv3"}
+    imitation = {"start": "a.h5", "learn": "conv3", "channels": (96, 256, 192, 192, 256)}
     digests = {TrainConfig(**imitation, imitate=value).digest() for value in (False, True)}
     assert len(digests) == 2
 

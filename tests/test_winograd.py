@@ -54,7 +54,12 @@ CASES = [
 ]
 
 #: What a tower's convolutions may multiply, of what goes by Winograd's algorithm.
-NUMBERS = ["fp32", "int16"]
+NUMBERS = ["fp32", *(["int16"] if _cpu.tower_takes_int16() else [])]
+
+needs_int16 = pytest.mark.skipif(
+    not _cpu.tower_takes_int16(),
+    reason="this processor does not multiply numbers of 16 bits in pairs",
+)
 
 #: conv1 to conv5 of the paper's network.
 NETWORK = [
@@ -285,6 +290,7 @@ def test_what_is_not_finite_stays_so(numbers, bad):
     assert not np.isfinite(got[7]).any()
 
 
+@needs_int16
 @pytest.mark.parametrize("size", [0, 1e-35, 1e-20, 1e20, 1e30])
 def test_whole_numbers_of_any_size(size):
     """A tile's scale takes the size of its values, the smallest and the largest numbers included."""
@@ -300,6 +306,7 @@ def test_whole_numbers_of_any_size(size):
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-2 * size)
 
 
+@needs_int16
 def test_sums_at_their_largest_fit_32_bits():
     """All pixels and all weights alike: no other sum of products is as large."""
     layers = [conv(np.ones((600, 3, 1, 1), np.float32), np.zeros(600, np.float32))]

@@ -110,7 +110,8 @@ def read_recipe(path: Path, common: dict[str, Any]) -> Recipe:
             if before not in stages:
                 raise ValueError(f"{path}: [{name}]: there is no stage {before!r} before it")
             # A tower that was made narrower has no fc layers yet.
-            settings["start_fc"], start[name] = not stages[before].imitate, before
+            imitates = settings.get("imitate", False) or stages[before].imitate
+            settings["start_fc"], start[name] = not imitates, before
         try:
             stages[name] = TrainConfig(**settings)
         except (TypeError, ValueError) as error:

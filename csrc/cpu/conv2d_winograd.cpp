@@ -16,10 +16,10 @@
 //
 // The 666 M products of a crop become 198 M.
 //
-// As whole numbers of 16 bits, which processors multiply and add in pairs, twice as many a second
-// and from half the memory, what is multiplied has a scale for each tile and point, and the weights
-// one for each output channel and point.  They are as large as sums of 32 bits allow: 13 bits and
-// the sign, and the weights about as many.
+// As whole numbers of 16 bits, which processors multiply and add in pairs, with AVX2 nearly twice
+// as many a second and from half the memory, what is multiplied has a scale for each tile and
+// point, and the weights one for each output channel and point.  They are as large as sums of 32
+// bits allow: 13 bits and the sign, and the weights about as many.
 
 #include "cpu/conv2d_winograd.h"
 
@@ -375,6 +375,7 @@ void WinogradConvOf<Value>::transform_tile(const float* const* pixels, std::int6
       Value* const rows = numbers + group * depth_;
       k.to_int16(points_, in_group_, values + group * in_group_, stride, rows, to.stride,
                  to.scales + group * to.group_scales + tile, to.point_scales);
+      // Its weight is 0; what is read should be a number that somebody wrote.
       for (std::int64_t point = 0; in_group_ < depth_ && point < points_; ++point) {
         rows[point * to.stride + in_group_] = 0;
       }
@@ -488,7 +489,7 @@ void WinogradConvOf<Value>::run(const float* input, float* output, std::int64_t 
     const std::int64_t together = std::min(kProducts / (points_ * (end - begin)), last - first);
     const Products products{piece_products.take(kProducts * width + points_ * kApart),
                             (end - begin) * together * width + kApart};
-    Inputs<Value> inputs = from_tile(shared, begin);
+    Inputs<Value> inputs = own_inputs ? Inputs<Value>{} : from_tile(shared, begin);
     if (own_inputs) {
       inputs = {piece_inputs<Value>().take(points_ * (kMostTiles * depth_ + kApart)),
                 (end - begin) * depth_ + kApart,

@@ -101,9 +101,10 @@ struct Kernels {
                             std::int64_t next_step, float* to);
 
   // winograd_products on whole numbers of 16 bits: products of pairs along the depth, summed in 32
-  // bits, times a scale of the tile's and one of the channel's.
+  // bits, times a scale of the tile's and one of the channel's; null where the processor has no
+  // instruction for it.
   //   from    (tiles) of 2 `pairs` numbers, from_stride apart, kInt16Most at most in size
-  //   weight  (pairs, tile_channels, 2), 64-byte aligned, of which those of a channel are
+  //   weight  (pairs, tile_channels, 2), 32-byte aligned, of which those of a channel are
   //           kInt16Weights at most in size together
   //   next    as above, `next_step` numbers for each of `pairs`
   //   from_scale (tiles), weight_scale (tile_channels)
@@ -114,7 +115,7 @@ struct Kernels {
 
   // Rows of `count` values as whole numbers: the nearest to a value over its row's scale, with
   // which the row's largest is kInt16Most in size.  Of a row with a value that is not finite,
-  // neither is the scale, and the numbers are any.
+  // neither is the scale, and the numbers are zeros or within the sizes.
   //   from   (rows) of `count` floats, from_stride apart; rows <= kMaxInt16Rows
   //   to     (rows) of `count` numbers, to_stride apart: written
   //   scale  (rows), scale_stride apart: written

@@ -317,6 +317,8 @@ void TowerOf<Value>::run(const float* crops, std::int64_t count, float* features
 
 std::unique_ptr<Tower> Tower::make(const std::vector<TowerLayer>& layers, std::int64_t side,
                                    TowerNumbers numbers) {
+  check(numbers != TowerNumbers::kInt16 || tower_takes_int16(),
+        "this processor does not multiply whole numbers of 16 bits in pairs");
   if (numbers != TowerNumbers::kBf16) {
     return std::make_unique<TowerOf<float>>(layers, side, numbers == TowerNumbers::kInt16);
   }

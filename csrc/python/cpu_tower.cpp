@@ -100,6 +100,8 @@ void bind_tower(py::module_& module) {
            "Crops (N, 3, side, side) float32 to features (N, C * H * W) float32.");
   module.def("tower_takes_bf16", &cpu::tower_takes_bf16,
              "Whether a Tower can compute with bfloat16 activations and weights here.");
+  module.def("tower_takes_int16", &cpu::tower_takes_int16,
+             "Whether a Tower can multiply whole numbers of 16 bits here.");
   module.def("isa", [] { return cpu::kernels().name; }, "The instruction set in use.");
   module.def("thread_count", &cpu::thread_count, "Threads that work on one call.");
   module.def(

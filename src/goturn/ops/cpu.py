@@ -55,10 +55,12 @@ class CpuOps(HostArrays):
             else:
                 entry["kind"] = "lrn" if isinstance(layer, LRN) else "max_pool"
             described.append(entry)
-        numbers = {"int8": "int16"}.get(precision, precision)
-        # Without the instructions for it, bfloat16 would be slower than single precision.
-        if numbers == "bf16" and not _cpu.tower_takes_bf16():
-            numbers = "fp32"
+        # Without the instructions for it, a smaller number would be slower than single precision.
+        numbers = "fp32"
+        if precision != "fp32" and _cpu.tower_takes_bf16():
+            numbers = "bf16"
+        elif precision == "int8" and _cpu.tower_takes_int16():
+            numbers = "int16"
         return _cpu.Tower(described, side, numbers)
 
     def pipeline(

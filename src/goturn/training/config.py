@@ -111,8 +111,8 @@ class TrainConfig:
     )
     imitate: bool = _setting(
         False,
-        "let convolutions of fewer channels learn to give the features of the file that start names, and "
-        "nothing else",
+        "knowledge distillation: let convolutions of fewer channels learn to give the features of the file "
+        "that start names, and nothing else",
         later=True,
     )
     reduce: int = _setting(
@@ -337,9 +337,13 @@ def _check_imitation(config: TrainConfig) -> None:
         raise ValueError("imitate learns from the tower in the file that start names; name one")
     if config.learn == "fc":
         raise ValueError("imitate is for convolutions: learn must be all, or the first that learns")
+    if not config.channels:
+        raise ValueError("imitate makes a tower narrower: say how narrow, with channels")
     for name in ("start_fc", "match", "reduce", "cache_features"):
         if getattr(config, name):
             raise ValueError(f"imitate is for convolutions alone; leave {name} out")
+    if not config.previous_frame:
+        raise ValueError("imitate is for convolutions alone; leave previous_frame as it is")
 
 
 def _toml(value: Any) -> str:

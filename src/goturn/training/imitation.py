@@ -1,9 +1,8 @@
 """Narrower towers: convolutions of fewer channels that learn to give what wider ones give.
 
-A pretrained AlexNet's conv3 to conv5 have three times as many channels as a tracker's features need of
-them, and take most of a frame's time.  Channels that matter least are left out, and what remains learns,
-from any crops and without labels, to make of them what the whole tower makes (Hinton et al., *Distilling
-the Knowledge in a Neural Network*, 2015; Romero et al., *FitNets*, 2015).
+Channel pruning, then knowledge distillation: the channels that matter least are left out, and what
+remains learns, from any crops and without labels, to make of them what the whole tower makes (Hinton et
+al., *Distilling the Knowledge in a Neural Network*, 2015; Romero et al., *FitNets*, 2015).
 """
 
 from __future__ import annotations
@@ -50,8 +49,18 @@ def narrowed(architecture: Architecture, conv: Mapping[str, np.ndarray]) -> dict
     A channel counts for as much as the size of its weights and of those that read it.
 
     Raises:
-        ValueError: there are more channels than in ``conv``, or the last convolution has other ones.
+        ValueError: ``conv`` are not convolutions of such a tower, or there are more channels than in it,
+            or the last convolution has other ones.
     """
+    wide = as_wide(architecture, conv).parameter_shapes()
+    for name in architecture.parameter_shapes():
+        if name.rpartition("/")[0] not in {layer.name for layer in architecture.convs}:
+            continue
+        if name not in conv or conv[name].shape != wide[name]:
+            given = (
+                f"has shape {conv[name].shape}, not {wide[name]}" if name in conv else "is missing"
+            )
+            raise ValueError(f"{name} to learn from {given}")
     parameters: dict[str, np.ndarray] = {}
     convs = architecture.convs
     kept: np.ndarray | None = None  # the channels of the layer before
@@ -166,11 +175,13 @@ class ImitationStep(Updates):
         for place, want in places.items():
             given = outputs[place].reshape(len(crops), -1)
             loss, d = ops.l2_loss(ops.contiguous(given), want)
-            nothing, _ = ops.l2_loss(ops.scale(want, 0.0), want)
-            if not nothing > 0:
+            squares, _ = ops.l2_loss(ops.scale(want, 0.0), want)
+            if squares == 0:
                 raise ValueError("the tower to learn from gives nothing but zeros")
-            total += float(loss) / float(nothing) / len(places)
-            gradients_of[place] = ops.scale(d, count / (float(nothing) * len(places)))
+            if not math.isfinite(squares):
+                raise ValueError("the tower to learn from gives what is not finite; is it damaged?")
+            total += float(loss) / float(squares) / len(places)
+            gradients_of[place] = ops.scale(d, count / (float(squares) * len(places)))
         if not math.isfinite(total):
             return total
         gradients = self._network.tower_backward(outputs, gradients_of, "target")

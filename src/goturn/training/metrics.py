@@ -27,9 +27,10 @@ class Row:
     loss: float
     """Mean over the interval's batches of the summed loss over (batch * 4): with the L1 loss, mean
     absolute error per coordinate, in units of which the search window has 10.  (Gradients are of the
-    sum.)"""
+    sum.)  Where features are imitated, their squared error over the squares of what they should be."""
     rate: float
-    """Learning rate of the fc layers' weights at the interval's end."""
+    """Learning rate of the fc layers' weights at the interval's end; of convolutions' where features are
+    imitated."""
     validation_iou: float | None
     """Mean overlap of the tracked with the true boxes of the validation videos, 0..1; None where they
     were not tracked."""

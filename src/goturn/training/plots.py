@@ -18,6 +18,7 @@ _MAX_FALLS = 8
 
 _LOSS_AXIS = {
     "l1": "mean absolute error per coordinate\n(the search window is 10 wide)",
+    "features": "squared error of the features,\nover the squares of what they should be",
     "l2": "L2 loss per coordinate\n(the search window is 10 wide)",
 }
 

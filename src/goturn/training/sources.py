@@ -170,7 +170,10 @@ def start_weights(
         )
         weights = random_weights(given, config.seed)
         if config.imitate:
-            weights = with_conv_layers(weights, narrowed(given, tower))
+            try:
+                weights = with_conv_layers(weights, narrowed(given, tower))
+            except ValueError as error:
+                raise ValueError(f"{config.start}: {error}") from error
         elif config.start:
             reducing = {}
             if config.reduce:
@@ -180,6 +183,12 @@ def start_weights(
                     for name, value in read_conv_layers(config.start).items()
                     if name.startswith(f"{REDUCING_NAME}/") and shapes[name] == value.shape
                 }
+            own = _channels_of(tower)
+            if config.channels and own and own != config.channels:
+                raise ValueError(
+                    f"{config.start} has convolutions of {_listed(own)} channels, but channels says "
+                    f"{_listed(config.channels)}; leave it out, or make them narrower first (imitate)"
+                )
             weights = with_conv_layers(weights, tower | reducing, keep=(REDUCING_NAME,))
             if config.reduce and config.learn == "fc" and not reducing:
                 tell(

@@ -35,6 +35,7 @@ from goturn.training.step import Batch, TrainingStep, training_step
 from goturn.training.supply import Supply
 from goturn.training.validation import Validation
 from goturn.weights import Weights, WeightsError, save
+from goturn.weights.model import tensor_digest
 
 T = TypeVar("T")
 
@@ -121,7 +122,9 @@ class _Trainer:
     ) -> None:
         self._config, self._run, self._stop, self._tell = config, run, stop, tell
         self._bars = progress
-        if config.start and not run.begun and not Path(config.start).is_file():
+        # A run that imitates needs it to the end.
+        needed = config.start and (config.imitate or not run.begun)
+        if needed and not Path(config.start).is_file():
             raise FileNotFoundError(f"{config.start}: there is no such file to start from")
         self._sources = open_sources(config, self._watched)
         for line in self._sources.lines:
@@ -156,6 +159,13 @@ class _Trainer:
                 "--start"
             )
         self._network = Network(self._weights, config.device)
+        self._teacher = read_tower(config.start) if config.imitate else {}
+        self._learnt_from = {name: tensor_digest(value) for name, value in self._teacher.items()}
+        if found and found.extra.get("teacher", {}) != self._learnt_from:
+            raise ValueError(
+                f"{config.start} is not what it was when this run began to learn from it; put the file "
+                "back, or start a run in another folder"
+            )
         self._step = self._make_step()
         self._iteration, self._losses = 0, list[float]()
         self._averages = Averages(config.average, found.averages if found else None)
@@ -192,7 +202,7 @@ class _Trainer:
     def _make_step(self) -> TrainingStep:
         config = self._config
         if config.imitate:
-            return ImitationStep(self._network, read_tower(config.start), learn=config.learn)
+            return ImitationStep(self._network, self._teacher, learn=config.learn)
         return training_step(
             self._network,
             loss=config.loss,
@@ -230,7 +240,8 @@ class _Trainer:
         if complete:
             save(self._result(), self._run.final)
         try:
-            plot_run(self._run.path, loss=self._config.loss)
+            loss = "features" if self._config.imitate else self._config.loss
+            plot_run(self._run.path, loss=loss)
         except Exception as error:  # a run is worth more than its pictures
             self._tell(f"warning: no plots: {error}")
         best = self._metrics.best()
@@ -303,9 +314,12 @@ class _Trainer:
             raise DivergedError(
                 f"training has diverged at iteration {self._iteration + 1:,}: the loss is {loss:g}, and "
                 f"{diagnose(self._network, batch, config.learn)}; the last checkpoint is from iteration "
-                f"{self._saved or 0:,}; {OTHER_RATE}"
+                f"{self._saved or 0:,}; {self._other_rate()}"
             )
         return loss
+
+    def _other_rate(self) -> str:
+        return "begin another run with a lower conv_rate" if self._config.imitate else OTHER_RATE
 
     # -- at the end of an interval ----------------------------------------------------------------
 
@@ -406,7 +420,11 @@ class _Trainer:
             self._iteration,
             self._current(),
             self._step.velocities(),
-            {"losses": list(self._losses), "data": self._sources.digest},
+            {
+                "losses": list(self._losses),
+                "data": self._sources.digest,
+                **({"teacher": self._learnt_from} if self._learnt_from else {}),
+            },
             self._averages.values,
             self._step.squares(),
         )
