@@ -111,7 +111,7 @@ class TrainConfig:
     )
     imitate: bool = _setting(
         False,
-        "knowledge distillation: let convolutions of fewer channels learn to give the features of the file "
+        "let convolutions of fewer channels learn to give the features of the file (distillation) "
         "that start names, and nothing else",
         later=True,
     )
