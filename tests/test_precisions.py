@@ -326,7 +326,8 @@ class TestTower:
         exact = Network(lively(TOWERS[name]), "cpu").encode_target(images)
         error = np.abs(network.encode_target(images) - exact)
         assert np.sqrt((error**2).mean()) <= 2e-3 * np.sqrt((exact**2).mean())
-        by_winograd = any(conv.kernel in (3, 5) for conv in network.architecture.convs)
+        convs = network.architecture.convs
+        by_winograd = any(conv.kernel in (3, 5) and conv.stride == 1 for conv in convs)
         assert error.any() or not by_winograd
 
 
