@@ -489,7 +489,7 @@ void WinogradConvOf<Value>::run(const float* input, float* output, std::int64_t 
     const std::int64_t together = std::min(kProducts / (points_ * (end - begin)), last - first);
     const Products products{piece_products.take(kProducts * width + points_ * kApart),
                             (end - begin) * together * width + kApart};
-    Inputs<Value> inputs = own_inputs ? Inputs<Value>{} : from_tile(shared, begin);
+    Inputs<Value> inputs{};
     if (own_inputs) {
       inputs = {piece_inputs<Value>().take(points_ * (kMostTiles * depth_ + kApart)),
                 (end - begin) * depth_ + kApart,
@@ -499,6 +499,7 @@ void WinogradConvOf<Value>::run(const float* input, float* output, std::int64_t 
                 end - begin};
       transform_input(input, begin, end - begin, group, 1, inputs);
     } else {
+      inputs = from_tile(shared, begin);
       inputs.data += group * depth_;
       inputs.scales += group * inputs.group_scales;
     }

@@ -160,7 +160,8 @@ def start_weights(
         given = weights.architecture
         _check_given(config, given)
     else:
-        tower = read_tower(config.start) if config.start else {}
+        conv = read_conv_layers(config.start) if config.start else {}
+        tower = _up_to_the_last_pool(conv)
         given = goturn(
             config.widths,
             pool_first=config.pool_first,
@@ -175,14 +176,12 @@ def start_weights(
             except ValueError as error:
                 raise ValueError(f"{config.start}: {error}") from error
         elif config.start:
-            reducing = {}
-            if config.reduce:
-                shapes = given.parameter_shapes()
-                reducing = {
-                    name: value
-                    for name, value in read_conv_layers(config.start).items()
-                    if name.startswith(f"{REDUCING_NAME}/") and shapes[name] == value.shape
-                }
+            shapes = given.parameter_shapes()
+            reducing = {
+                name: value
+                for name, value in conv.items()
+                if name not in tower and shapes.get(name) == value.shape
+            }
             own = _channels_of(tower)
             if config.channels and own and own != config.channels:
                 raise ValueError(
@@ -225,11 +224,11 @@ def start_weights(
 
 def read_tower(path: str) -> dict[str, np.ndarray]:
     """The convolutions of a file up to the last pool, by parameter."""
-    return {
-        name: value
-        for name, value in read_conv_layers(path).items()
-        if not name.startswith(f"{REDUCING_NAME}/")
-    }
+    return _up_to_the_last_pool(read_conv_layers(path))
+
+
+def _up_to_the_last_pool(conv: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {n: value for n, value in conv.items() if not n.startswith(f"{REDUCING_NAME}/")}
 
 
 def _check_given(config: TrainConfig, given: Architecture) -> None:
