@@ -197,10 +197,10 @@ print(_cpu.isa(), *(repr(float(v)) for v in (*features[:, ::97].flat, *units.fla
 """
 
 
-@pytest.mark.parametrize("isa", ["portable", "avx2", "avx512", "avx512_bf16"])
+@pytest.mark.parametrize("isa", ["portable", "avx2", "avx512", "avx512_vnni"])
 def test_every_instruction_set_gives_the_same_to_rounding(isa):
     done = run(FEATURES, GOTURN_CPU_ISA=isa)
-    if "which this processor does not have" in done.stderr or "; got avx512_bf16" in done.stderr:
+    if "which this processor does not have" in done.stderr:
         pytest.skip(f"no {isa} here")
     assert done.returncode == 0, done.stderr
     name, *values = done.stdout.split()

@@ -12,14 +12,13 @@ import pytest
 
 import goturn
 from goturn import _cpu
-from goturn.architecture import LRN, Conv, MaxPool
 from goturn.box import search_window
 from goturn.network import Network
 from goturn.ops import compressed, get_ops
 from goturn.ops.compressed import compress
 from goturn.weights import Weights
 from networks import tiny
-from test_cpu_engine import TOWERS, tower_of
+from test_cpu_engine import TOWERS
 from test_golden import read_sequence
 from test_network import crops, lively
 from test_tracker import attentive
@@ -191,7 +190,7 @@ for precision in ("bf16", "int8"):
 """
 
 
-@pytest.mark.parametrize("isa", ["portable", "avx2", "avx512", "avx512_bf16"])
+@pytest.mark.parametrize("isa", ["portable", "avx2", "avx512", "avx512_vnni"])
 def test_every_instruction_set(isa):
     done = subprocess.run(
         [sys.executable, "-c", ISA_SCRIPT],
@@ -201,7 +200,7 @@ def test_every_instruction_set(isa):
         timeout=120,
         check=False,
     )
-    if "which this processor does not have" in done.stderr or "; got avx512_bf16" in done.stderr:
+    if "which this processor does not have" in done.stderr:
         pytest.skip(f"no {isa} here")
     assert done.returncode == 0, done.stderr
     name, *lines = done.stdout.splitlines()
@@ -217,96 +216,9 @@ def test_every_instruction_set(isa):
         np.testing.assert_allclose(np.array(line.split(), float), want.ravel(), atol=1e-4, rtol=0)
 
 
-def rounded(x: np.ndarray) -> np.ndarray:
-    """The nearest bfloat16 of each number, as float64."""
-    bits = compressed.to_bf16(np.asarray(x, np.float32)).astype(np.uint32) << 16
-    return bits.view(np.float32).astype(np.float64)
-
-
-def bf16_tower(network: Network, images: np.ndarray) -> np.ndarray:
-    """The statement of a tower in bfloat16: inputs, weights and each layer's output are rounded,
-    a layer's sums are not; a pool and the LRN behind it are one layer.
-    """
-    ops = get_ops("reference")
-    x = rounded(images)
-    layers = network.architecture.tower
-    for index, layer in enumerate(layers):
-        if isinstance(layer, MaxPool):
-            x = ops.max_pool(x, kernel=layer.kernel, stride=layer.stride)
-        elif isinstance(layer, LRN):
-            x = ops.lrn(x, size=layer.size, alpha=layer.alpha, beta=layer.beta, k=layer.k)
-        else:
-            x = ops.conv2d(
-                x,
-                rounded(network.parameters[f"{layer.name}/weight"]),
-                network.parameters[f"{layer.name}/bias"].astype(np.float64),
-                stride=layer.stride,
-                pad=layer.pad,
-                groups=layer.groups,
-                relu=True,
-            )
-        follows = layers[index + 1] if index + 1 < len(layers) else None
-        if not (isinstance(layer, MaxPool) and isinstance(follows, LRN)):
-            x = rounded(x)
-    return x.reshape(len(x), -1)
-
-
-needs_bf16 = pytest.mark.skipif(
-    not _cpu.tower_takes_bf16(), reason="this processor does not multiply bfloat16 numbers"
-)
-
-
 class TestTower:
-    @needs_bf16
-    @pytest.mark.parametrize("name", TOWERS)
-    @pytest.mark.parametrize("n", [1, 5])
-    def test_against_the_statement(self, name, n):
-        """Single precision's sums may tip a rounding to the other neighbour, now and then; what is
-        off by more than a step at the largest value, or often, is something else.
-        """
-        network = Network(lively(TOWERS[name]), "cpu", precision="bf16")
-        images = crops(n, network.architecture.preprocessing.input_size)
-        want, got = bf16_tower(network, images), network.encode_target(images)
-        assert got.dtype == np.float32
-        error = np.abs(got - want) / np.abs(want).max()
-        assert error.max() <= 2.0**-7, error.max()
-        assert error.mean() <= 2.0**-13, error.mean()
-        assert np.array_equal(got, rounded(got))
-        assert np.array_equal(got, network.encode_target(images))
-        for i in range(n):  # an image gives the same bits in any company
-            assert np.array_equal(got[i : i + 1], network.encode_target(images[i : i + 1]))
-
-    @needs_bf16
-    @pytest.mark.parametrize("layers", [1, 2])
-    def test_a_convolution_is_off_by_its_roundings_alone(self, layers):
-        """Within half a step of bfloat16 and what single precision's sums allow, for each value."""
-        convs = [
-            Conv("conv1", 70, kernel=3, stride=2),
-            Conv("conv2", 48, kernel=3, groups=2, pad=1),
-        ]
-        network = Network(lively(tower_of(*convs[:layers])), "cpu", precision="bf16")
-        images = rounded(crops(3, 35)).astype(np.float32)
-        before = images.astype(np.float64)
-        if layers == 2:
-            first = Network(lively(tower_of(convs[0])), "cpu", precision="bf16")
-            first.parameters.update(
-                {name: network.parameters[name] for name in first.parameters if "conv" in name}
-            )
-            first.compile()
-            before = first.encode_target(images).reshape(3, 70, 17, 17).astype(np.float64)
-        last = convs[layers - 1]
-        arguments = {"stride": last.stride, "pad": last.pad, "groups": last.groups}
-        weight = rounded(network.parameters[f"{last.name}/weight"])
-        bias = network.parameters[f"{last.name}/bias"].astype(np.float64)
-        ops = get_ops("reference")
-        exact = np.maximum(ops.conv2d(before, weight, bias, **arguments), 0)
-        size = ops.conv2d(np.abs(before), np.abs(weight), np.abs(bias), **arguments)
-        got = network.encode_target(images).reshape(exact.shape)
-        sums = EPS * np.sqrt(np.prod(weight.shape[1:]) + 1) * size
-        assert (np.abs(got - exact) <= 2.0**-8 * exact + 2 * sums).all()
-
     def test_without_the_instructions_it_is_single_precision(self, monkeypatch):
-        monkeypatch.setattr(_cpu, "tower_takes_bf16", lambda: False)
+        """And in bf16 always: such products would need more of them than Winograd's do of floats."""
         images = crops(2, 35)
         exact = Network(lively(tiny()), "cpu").encode_target(images)
         network = Network(lively(tiny()), "cpu", precision="bf16")
@@ -315,9 +227,7 @@ class TestTower:
         network = Network(lively(tiny()), "cpu", precision="int8")
         assert np.array_equal(network.encode_target(images), exact)
 
-    @pytest.mark.skipif(
-        _cpu.tower_takes_bf16() or not _cpu.tower_takes_int16(), reason="goes another way here"
-    )
+    @pytest.mark.skipif(not _cpu.tower_takes_int16(), reason="this processor has no such products")
     @pytest.mark.parametrize("name", TOWERS)
     def test_int8_multiplies_whole_numbers_of_16_bits(self, name):
         """Layer by layer see test_winograd; what goes another way is in single precision."""
@@ -347,11 +257,10 @@ class TestNetwork:
         assert 1e-5 < error < 0.1  # it does make a difference, and a small one
 
     @pytest.mark.parametrize("precision", PRECISIONS)
-    def test_steps_equal_the_whole(self, precision, monkeypatch):
+    def test_steps_equal_the_whole(self, precision):
         """The whole keeps every layer, with convolutions in single precision; the steps have those of
         int8 in whole numbers of 16 bits.
         """
-        monkeypatch.setattr(_cpu, "tower_takes_bf16", lambda: False)
         network = Network(lively(tiny()), "cpu", precision=precision)
         targets, searches = crops(3, 35, 1), crops(3, 35, 2)
         part = network.project_target(network.encode_target(targets))

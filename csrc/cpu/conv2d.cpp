@@ -23,8 +23,8 @@ void conv2d(const ConvShape& shape, const float* x, const float* weight, const f
   const std::int64_t in_group = shape.channels / shape.groups;
   const FilterLayout filters{weight, shape.outputs / shape.groups * in_group * area,
                              in_group * area, area, 1};
-  const PackedConv<float> conv(in, out, shape.kernel_height, shape.kernel_width, shape.stride,
-                               shape.groups, filters, bias);
+  const PackedConv conv(in, out, shape.kernel_height, shape.kernel_width, shape.stride,
+                        shape.groups, filters, bias);
   const std::int64_t batch = std::min(kBatch, shape.batch);
   const Floats input = zeros(values_of({batch, in.values()}));
   const Floats output = floats(values_of({batch, out.values()}));

@@ -52,8 +52,8 @@ void input_gradient(const ConvShape& shape, const float* dy, const float* weight
   const std::int64_t in_group = shape.channels / shape.groups;
   const FilterLayout filters{weight + area - 1, shape.outputs / shape.groups * in_group * area,
                              area, in_group * area, -1};
-  const PackedConv<float> conv(in, out, shape.kernel_height, shape.kernel_width, 1, shape.groups,
-                               filters, nullptr);
+  const PackedConv conv(in, out, shape.kernel_height, shape.kernel_width, 1, shape.groups, filters,
+                        nullptr);
   const std::int64_t batch = std::min(kBatch, shape.batch);
   const Floats spaced = zeros(values_of({batch, in.values()}));
   const Floats pixels = floats(values_of({batch, out.values()}));

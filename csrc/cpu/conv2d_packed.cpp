@@ -10,7 +10,6 @@
 
 #include <algorithm>
 
-#include "cpu/bf16.h"
 #include "cpu/threads.h"
 
 namespace goturn::cpu {
@@ -35,28 +34,11 @@ void transpose(const float* from, std::int64_t from_stride, std::int64_t rows, s
   }
 }
 
-// Values of an input that a tile takes at once, with as many weights.
-template <class Value>
-constexpr std::int64_t kTogether = sizeof(Value) == sizeof(float) ? 1 : 2;
-
-void store(float value, float* to) { *to = value; }
-void store(float value, std::uint16_t* to) { *to = bf16_of(value); }
-
-template <class Value>
-auto conv_tile_of(const Kernels& k) {
-  if constexpr (kTogether<Value> == 1) {
-    return k.conv_tile;
-  } else {
-    return k.conv_tile_bf16;
-  }
-}
-
 }  // namespace
 
-template <class Value>
-PackedConv<Value>::PackedConv(const Image& in, const Image& out, std::int64_t kernel_height,
-                              std::int64_t kernel_width, std::int64_t stride, std::int64_t groups,
-                              const FilterLayout& filters, const float* bias)
+PackedConv::PackedConv(const Image& in, const Image& out, std::int64_t kernel_height,
+                       std::int64_t kernel_width, std::int64_t stride, std::int64_t groups,
+                       const FilterLayout& filters, const float* bias)
     : in_(in), out_(out), stride_(stride), groups_(groups) {
   const Kernels& k = kernels();
   const std::int64_t in_group = in.channels / groups;
@@ -71,9 +53,9 @@ PackedConv<Value>::PackedConv(const Image& in, const Image& out, std::int64_t ke
     }
   }
   blocks_ = divide_up(out_group, k.tile_channels);
-  block_values_ = values_of({static_cast<std::int64_t>(runs_.size()),
-                             round_up(runs_.front().length, kTogether<Value>), k.tile_channels});
-  weight_ = zeros_of<Value>(values_of({groups, blocks_, block_values_}));
+  block_values_ =
+      values_of({static_cast<std::int64_t>(runs_.size()), runs_.front().length, k.tile_channels});
+  weight_ = zeros(values_of({groups, blocks_, block_values_}));
   bias_ = zeros(values_of({groups, blocks_, k.tile_channels}));
   for (std::int64_t channel = 0; bias != nullptr && channel < out.channels; ++channel) {
     const std::int64_t first = channel / out_group * blocks_ * k.tile_channels;
@@ -82,11 +64,8 @@ PackedConv<Value>::PackedConv(const Image& in, const Image& out, std::int64_t ke
   parallel_for(groups * blocks_, [&](std::int64_t block) { pack(filters, block); });
 }
 
-// Weights of a block into the order in which a tile walks: run by run, tile_channels at a time, of
-// each as many values as the tile takes together.
-template <class Value>
-void PackedConv<Value>::pack(const FilterLayout& filters, std::int64_t block) {
-  constexpr std::int64_t together = kTogether<Value>;
+// Weights of a block into the order in which a tile walks: run by run, tile_channels at a time.
+void PackedConv::pack(const FilterLayout& filters, std::int64_t block) {
   const std::int64_t width = kernels().tile_channels;
   const std::int64_t in_group = in_.channels / groups_;
   const std::int64_t first = block % blocks_ * width;
@@ -95,24 +74,20 @@ void PackedConv<Value>::pack(const FilterLayout& filters, std::int64_t block) {
   for (std::int64_t lane = 0; lane < count; ++lane) {
     const float* from =
         filters.data + block / blocks_ * filters.group_stride + (first + lane) * filters.out_stride;
-    Value* to = weight_.get() + block * block_values_ + lane * together;
+    float* to = weight_.get() + block * block_values_ + lane;
     std::int64_t value = 0;  // of the filter, in the order of the runs
     for (const Run& run : runs_) {
       for (std::int64_t k = 0; k < run.length; ++k, ++value) {
         const std::int64_t tap = value / in_group, c = value % in_group;
-        store(from[c * filters.in_stride + tap * filters.tap_stride],
-              to + k / together * width * together + k % together);
+        to[k * width] = from[c * filters.in_stride + tap * filters.tap_stride];
       }
       to += run_values;
     }
   }
 }
 
-template <class Value>
-void PackedConv<Value>::run(const Value* input, Value* output, std::int64_t images,
-                            bool relu) const {
+void PackedConv::run(const float* input, float* output, std::int64_t images, bool relu) const {
   const Kernels& k = kernels();
-  const auto tile = conv_tile_of<Value>(k);
   const std::int64_t pixels = out_.height * out_.width;
   const std::int64_t per_task = round_up(kPixelsPerTask, k.tile_pixels);
   const std::int64_t parts = divide_up(pixels, per_task);
@@ -126,11 +101,11 @@ void PackedConv<Value>::run(const Value* input, Value* output, std::int64_t imag
     const std::int64_t first_channel = block % blocks_ * k.tile_channels;
     const std::int64_t channels =
         std::min<std::int64_t>(k.tile_channels, out_group - first_channel);
-    const Value* from = input + image * in_.values() + group * (in_.channels / groups_);
-    Value* to = output + image * out_.values() + group * out_group + first_channel;
-    const Value* inputs[16];
-    Value* outputs[16];
-    alignas(64) Value partial[16 * 32];  // a tile whose last channels do not exist
+    const float* from = input + image * in_.values() + group * (in_.channels / groups_);
+    float* to = output + image * out_.values() + group * out_group + first_channel;
+    const float* inputs[16];
+    float* outputs[16];
+    alignas(64) float partial[16 * 32];  // a tile whose last channels do not exist
     const std::int64_t begin = part * per_task;
     const std::int64_t count = std::min(pixels - begin, per_task);
     const std::int64_t tiles = divide_up(count, k.tile_pixels);
@@ -144,9 +119,9 @@ void PackedConv<Value>::run(const Value* input, Value* output, std::int64_t imag
         outputs[p] =
             channels == k.tile_channels ? to + out_.at(y, x) : partial + p * k.tile_channels;
       }
-      tile(in_tile, inputs, weight_.get() + block * block_values_, runs_.data(),
-           static_cast<std::int64_t>(runs_.size()), bias_.get() + block * k.tile_channels, relu,
-           outputs);
+      k.conv_tile(in_tile, inputs, weight_.get() + block * block_values_, runs_.data(),
+                  static_cast<std::int64_t>(runs_.size()), bias_.get() + block * k.tile_channels,
+                  relu, outputs);
       if (channels == k.tile_channels) continue;
       for (int p = 0; p < in_tile; ++p) {
         std::copy_n(partial + p * k.tile_channels, channels,
@@ -155,9 +130,6 @@ void PackedConv<Value>::run(const Value* input, Value* output, std::int64_t imag
     }
   });
 }
-
-template class PackedConv<float>;
-template class PackedConv<std::uint16_t>;
 
 void row_to_pixels(const float* planes, const Image& image, std::int64_t y, float* pixels) {
   transpose(planes + y * image.width, image.height * image.width, image.channels, image.width,

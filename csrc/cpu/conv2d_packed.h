@@ -36,19 +36,17 @@ struct FilterLayout {
   std::int64_t tap_stride;
 };
 
-// On float, or on std::uint16_t, the bits of bfloat16, where Kernels::conv_tile_bf16 is there.
-template <class Value>
 class PackedConv {
  public:
-  // Copies the weights, packed (and rounded), and the bias (out.channels), or zeros for null.  The
+  // Copies the weights, packed, and the bias (out.channels), or zeros for null.  The
   // images tell the sizes: the input's border is read as the padding, the output's is left alone.
   PackedConv(const Image& in, const Image& out, std::int64_t kernel_height,
              std::int64_t kernel_width, std::int64_t stride, std::int64_t groups,
              const FilterLayout& filters, const float* bias);
 
   // `images` images of the input to as many of the output, which must not have more pixels than
-  // kernels fit the input.  One value of bfloat16 may be read behind the last image.
-  void run(const Value* input, Value* output, std::int64_t images, bool relu) const;
+  // kernels fit the input.
+  void run(const float* input, float* output, std::int64_t images, bool relu) const;
 
  private:
   void pack(const FilterLayout& filters, std::int64_t block);
@@ -60,8 +58,8 @@ class PackedConv {
   std::int64_t blocks_;        // of tile_channels, per group
   std::int64_t block_values_;  // weights of one block
   std::vector<Run> runs_;
-  Buffer<Value> weight_;  // (groups, blocks, block_values_), as the tiles walk
-  Floats bias_;           // (groups, blocks, tile_channels)
+  Floats weight_;  // (groups, blocks, block_values_), as the tiles walk
+  Floats bias_;    // (groups, blocks, tile_channels)
 };
 
 // Row y of an image, from planes (C, H, W) into (H, W, C) inside its border; and back.

@@ -1,7 +1,7 @@
 // The inner loops, once for each instruction set, chosen when the process starts.
 //
 // kernels.inc is the one source; kernels_portable.cpp, kernels_avx2.cpp, kernels_avx512.cpp and
-// kernels_avx512_bf16.cpp compile it with different vector lengths and instructions.  Everything
+// kernels_avx512_vnni.cpp compile it with different vector lengths and instructions.  Everything
 // around these loops is ordinary code.
 #pragma once
 
@@ -43,18 +43,6 @@ struct Kernels {
   void (*conv_tile)(int pixels, const float* const* inputs, const float* weight, const Run* runs,
                     std::int64_t run_count, const float* bias, bool relu, float* const* outputs);
 
-  // conv_tile on bfloat16 values as bits, the sums in single precision, the results rounded to the
-  // nearest, ties to even; null where the processor has no instruction for it.  The products are
-  // taken in pairs: of a run of odd length, the value behind it is read, and times a weight of
-  // zero.
-  //   weight   for each run (half its length rounded up, tile_channels, 2), 64-byte aligned
-  void (*conv_tile_bf16)(int pixels, const std::uint16_t* const* inputs,
-                         const std::uint16_t* weight, const Run* runs, std::int64_t run_count,
-                         const float* bias, bool relu, std::uint16_t* const* outputs);
-
-  // The nearest bfloat16 of each of `count` values, ties to even; null as conv_tile_bf16.
-  void (*to_bf16)(std::int64_t count, const float* from, std::uint16_t* to);
-
   // y[n * y_stride + m] = sum over k: x[n][k] * weight[m * weight_stride + k], for `rows` <=
   // kMaxDotRows rows m and `batch` <= kMaxDotBatch rows n, in single precision, whatever the
   // weights are stored as.
@@ -68,8 +56,6 @@ struct Kernels {
   // [0, length); a NaN where there is one.
   void (*max_of)(const float* const* sources, std::int64_t count, std::int64_t length,
                  float* maximum);
-  void (*max_of_bf16)(const std::uint16_t* const* sources, std::int64_t count, std::int64_t length,
-                      float* maximum);
 
   // Local response normalisation of one pixel's channels: y[c] = x[c] * scale(c) ^ -beta with
   // scale(c) = k + alpha_over_size * (sum of x^2 over `size` channels about c).  x must be
@@ -134,7 +120,7 @@ struct Kernels {
 };
 
 // The kernels for this processor, or those that GOTURN_CPU_ISA names ("portable", "avx2", "avx512",
-// "avx512_bf16"); throws std::runtime_error if it names some that this processor cannot run.
+// "avx512_vnni"); throws std::runtime_error if it names some that this processor cannot run.
 const Kernels& kernels();
 
 }  // namespace goturn::cpu

@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <limits>
 
-#include "cpu/bf16.h"
 #include "cpu/kernels.h"
 #include "cpu/linear_rows.h"
 #include "cpu/threads.h"
@@ -12,6 +13,16 @@
 
 namespace goturn::cpu {
 namespace {
+
+// The nearest bfloat16, ties to even, as bits: a float's upper half, after adding just under half
+// of its last bit, or half where that bit is odd.
+std::uint16_t bf16_of(float value) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  constexpr std::uint32_t quiet = 0x40;  // in a NaN the carry could end up in the sign
+  if (value != value) return static_cast<std::uint16_t>(bits >> 16 | quiet);
+  return static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
 
 // One row to int8; its scale, NaN where a value is not finite.
 float int8_row(const float* from, std::int64_t count, std::int8_t* to) {

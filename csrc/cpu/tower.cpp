@@ -3,7 +3,7 @@
 //
 // Activations are (H, W, C), in which a pixel's channels lie together for convolution, pooling and
 // normalisation alike.  Borders are zeros around the images, written once.  Between the layers
-// values are floats or bfloat16; within one, sums and normalisation are in single precision.
+// all is in single precision; within a convolution by Winograd's algorithm, products may not be.
 
 #include "cpu/tower.h"
 
@@ -13,10 +13,8 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <type_traits>
 #include <utility>
 
-#include "cpu/bf16.h"
 #include "cpu/buffer.h"
 #include "cpu/conv2d_packed.h"
 #include "cpu/conv2d_winograd.h"
@@ -29,20 +27,6 @@ namespace {
 
 // Images that pass through the layers together: their activations should stay in the cache.
 constexpr std::int64_t kBatch = 4;
-
-// What differs between the numbers that activations are kept in.
-auto max_of(const Kernels& k, float) { return k.max_of; }
-auto max_of(const Kernels& k, std::uint16_t) { return k.max_of_bf16; }
-
-void store(const Kernels&, std::int64_t count, const float* from, float* to) {
-  std::copy_n(from, count, to);
-}
-void store(const Kernels& k, std::int64_t count, const float* from, std::uint16_t* to) {
-  k.to_bf16(count, from, to);
-}
-
-float number(float value) { return value; }
-float number(std::uint16_t value) { return float_of(value); }
 
 void check(bool fits, const std::string& what) {
   if (!fits) throw std::invalid_argument("tower: " + what);
@@ -59,7 +43,6 @@ void check_window(const TowerLayer& layer, std::int64_t side) {
             " does not fit its input of " + std::to_string(side) + " pixels a side");
 }
 
-template <class Value>
 struct Layer {
   TowerLayer given;
   Image in;
@@ -67,47 +50,44 @@ struct Layer {
   std::int64_t phases = 1;   // pixels along the sides of the squares that `in` has as one pixel
   bool lrn_follows = false;  // a pool that normalises as it goes; `lrn` says how
   TowerLayer lrn;
-  std::optional<PackedConv<Value>> conv;
-  std::unique_ptr<WinogradConv> winograd;  // instead of conv, on floats
+  std::optional<PackedConv> conv;
+  std::unique_ptr<WinogradConv> winograd;  // instead of conv
 
   void pack(bool first, bool int16);
-  void pool_or_normalise(const Value* input, Value* output, std::int64_t images) const;
+  void pool_or_normalise(const float* input, float* output, std::int64_t images) const;
 };
 
-template <class Value>
 struct Workspace {
-  // The input and each layer's output, kBatch images each, borders zero, and a value behind them.
-  std::vector<Buffer<Value>> activations;
+  // The input and each layer's output, kBatch images each, borders zero.
+  std::vector<Floats> activations;
   Buffer<std::byte> scratch;  // of the layers by Winograd
 };
 
-template <class Value>
-class TowerOf : public Tower {
+class PackedTower : public Tower {
  public:
-  TowerOf(const std::vector<TowerLayer>& layers, std::int64_t side, bool int16 = false);
+  PackedTower(const std::vector<TowerLayer>& layers, std::int64_t side, bool int16);
 
   std::int64_t side() const override { return side_; }
   std::int64_t features() const override;
   void run(const float* crops, std::int64_t count, float* features) const override;
 
  private:
-  std::unique_ptr<Workspace<Value>> take_workspace() const;
-  void read(const float* crops, std::int64_t images, Value* input) const;
-  void write(const Value* output, std::int64_t images, float* features) const;
+  std::unique_ptr<Workspace> take_workspace() const;
+  void read(const float* crops, std::int64_t images, float* input) const;
+  void write(const float* output, std::int64_t images, float* features) const;
 
   std::int64_t side_;
-  std::vector<Layer<Value>> layers_;
-  mutable std::vector<std::unique_ptr<Workspace<Value>>> idle_;  // under fork_safe_mutex()
+  std::vector<Layer> layers_;
+  mutable std::vector<std::unique_ptr<Workspace>> idle_;  // under fork_safe_mutex()
 };
 
-template <class Value>
-TowerOf<Value>::TowerOf(const std::vector<TowerLayer>& layers, std::int64_t side, bool int16)
+PackedTower::PackedTower(const std::vector<TowerLayer>& layers, std::int64_t side, bool int16)
     : side_(side) {
   check(!layers.empty() && side >= 1 && side <= 4096,
         "it needs layers, and an input of 1 to 4096 pixels a side");
   Image image{side, side, 3, 0};
   for (const TowerLayer& given : layers) {
-    Layer<Value> layer;
+    Layer layer;
     layer.given = given;
     layer.in = image;
     layer.out = image;
@@ -138,31 +118,28 @@ TowerOf<Value>::TowerOf(const std::vector<TowerLayer>& layers, std::int64_t side
     layers_.push_back(std::move(layer));
   }
   for (std::size_t index = 0; index < layers_.size(); ++index) {
-    Layer<Value>& layer = layers_[index];
+    Layer& layer = layers_[index];
     layer.in.pad = layer.given.kind == LayerKind::kConv ? layer.given.pad : 0;
     if (index > 0) layers_[index - 1].out.pad = layer.in.pad;
   }
-  for (Layer<Value>& layer : layers_) {
+  for (Layer& layer : layers_) {
     if (layer.given.kind == LayerKind::kConv) layer.pack(&layer == &layers_.front(), int16);
   }
 }
 
-template <class Value>
-std::int64_t TowerOf<Value>::features() const {
+std::int64_t PackedTower::features() const {
   const Image& out = layers_.back().out;
   return out.channels * out.height * out.width;
 }
 
 // `first`: of the tower, whose input may be laid out as the convolution likes it.  `int16`: of a
 // tower of such numbers.
-template <class Value>
-void Layer<Value>::pack(bool first, bool int16) {
+void Layer::pack(bool first, bool int16) {
   const std::int64_t area = given.kernel * given.kernel;
   const std::int64_t in_group = in.channels / given.groups;
   const FilterLayout filters{given.weight, given.channels / given.groups * in_group * area,
                              in_group * area, area, 1};
-  const bool takes =
-      std::is_same_v<Value, float> && WinogradConv::takes(out, given.kernel, given.stride);
+  const bool takes = WinogradConv::takes(out, given.kernel, given.stride);
   if (takes && given.stride == 1) {
     winograd = WinogradConv::make(in, out, given.kernel, given.groups, filters, given.bias, int16);
   } else if (takes && first && given.groups == 1) {
@@ -182,8 +159,7 @@ void Layer<Value>::pack(bool first, bool int16) {
   given.weight = given.bias = nullptr;  // the caller's, not kept
 }
 
-template <class Value>
-void Layer<Value>::pool_or_normalise(const Value* input, Value* output, std::int64_t images) const {
+void Layer::pool_or_normalise(const float* input, float* output, std::int64_t images) const {
   const Kernels& k = kernels();
   const bool pools = given.kind == LayerKind::kMaxPool;
   const bool normalises = !pools || lrn_follows;
@@ -192,13 +168,13 @@ void Layer<Value>::pool_or_normalise(const Value* input, Value* output, std::int
   const std::int64_t margin = normalises ? std::min(norm.size / 2, out.channels) : 0;
   parallel_for(images * out.height, [&](std::int64_t task) {
     const std::int64_t image = task / out.height, y = task % out.height;
-    const Value* from = input + image * in.values();
-    Value* to = output + image * out.values();
+    const float* from = input + image * in.values();
+    float* to = output + image * out.values();
     // One pixel's channels, zeros on both sides, and the same normalised.
     std::vector<float> pixel(static_cast<std::size_t>(out.channels + 2 * margin));
     std::vector<float> normalised(static_cast<std::size_t>(normalises ? out.channels : 0));
     float* const pooled = pixel.data() + margin;
-    std::vector<const Value*> sources;
+    std::vector<const float*> sources;
     for (std::int64_t x = 0; x < out.width; ++x) {
       sources.clear();
       if (pools) {
@@ -212,19 +188,17 @@ void Layer<Value>::pool_or_normalise(const Value* input, Value* output, std::int
       } else {
         sources.push_back(from + in.at(y, x));
       }
-      max_of(k, Value{})(sources.data(), static_cast<std::int64_t>(sources.size()), out.channels,
-                         pooled);
+      k.max_of(sources.data(), static_cast<std::int64_t>(sources.size()), out.channels, pooled);
       if (normalises) {
         k.lrn(pooled, out.channels, 2 * margin + 1, norm.alpha / static_cast<float>(norm.size),
               norm.beta, norm.k, normalised.data());
       }
-      store(k, out.channels, normalises ? normalised.data() : pooled, to + out.at(y, x));
+      std::copy_n(normalises ? normalised.data() : pooled, out.channels, to + out.at(y, x));
     }
   });
 }
 
-template <class Value>
-std::unique_ptr<Workspace<Value>> TowerOf<Value>::take_workspace() const {
+std::unique_ptr<Workspace> PackedTower::take_workspace() const {
   {
     const std::lock_guard<std::mutex> lock(fork_safe_mutex());
     if (!idle_.empty()) {
@@ -233,13 +207,13 @@ std::unique_ptr<Workspace<Value>> TowerOf<Value>::take_workspace() const {
       return workspace;
     }
   }
-  auto workspace = std::make_unique<Workspace<Value>>();
+  auto workspace = std::make_unique<Workspace>();
   const auto add = [&](const Image& image) {
-    workspace->activations.push_back(zeros_of<Value>(values_of({kBatch, image.values()}) + 1));
+    workspace->activations.push_back(zeros(values_of({kBatch, image.values()})));
   };
   add(layers_.front().in);
   std::int64_t scratch = 0;
-  for (const Layer<Value>& layer : layers_) {
+  for (const Layer& layer : layers_) {
     add(layer.out);
     if (layer.winograd) scratch = std::max(scratch, layer.winograd->scratch_bytes(kBatch));
   }
@@ -248,10 +222,8 @@ std::unique_ptr<Workspace<Value>> TowerOf<Value>::take_workspace() const {
 }
 
 // Crops (images, 3, side, side) into the first layer's input.
-template <class Value>
-void TowerOf<Value>::read(const float* crops, std::int64_t images, Value* input) const {
-  const Kernels& k = kernels();
-  const Layer<Value>& first = layers_.front();
+void PackedTower::read(const float* crops, std::int64_t images, float* input) const {
+  const Layer& first = layers_.front();
   const Image crop{side_, side_, 3, first.given.kind == LayerKind::kConv ? first.given.pad : 0};
   parallel_for(images * side_, [&](std::int64_t task) {
     const std::int64_t image = task / side_, y = task % side_;
@@ -262,46 +234,38 @@ void TowerOf<Value>::read(const float* crops, std::int64_t images, Value* input)
         row[static_cast<std::size_t>(x * 3 + c)] = from[c * side_ * side_ + x];
       }
     }
-    Value* const to = input + image * first.in.values();
-    if constexpr (std::is_same_v<Value, float>) {
-      if (first.phases > 1) return row_to_phases(row.data(), crop, y, first.phases, to);
-    }
-    store(k, 3 * side_, row.data(), to + crop.at(y, 0));
+    float* const to = input + image * first.in.values();
+    if (first.phases > 1) return row_to_phases(row.data(), crop, y, first.phases, to);
+    std::copy_n(row.data(), 3 * side_, to + crop.at(y, 0));
   });
 }
 
 // The last layer's output to features (images, C, H, W).
-template <class Value>
-void TowerOf<Value>::write(const Value* output, std::int64_t images, float* features) const {
+void PackedTower::write(const float* output, std::int64_t images, float* features) const {
   const Image& last = layers_.back().out;
   const std::int64_t area = last.height * last.width;
   for (std::int64_t image = 0; image < images; ++image) {
     float* to = features + image * last.channels * area;
     for (std::int64_t pixel = 0; pixel < area; ++pixel) {
-      const Value* from =
+      const float* from =
           output + image * last.values() + last.at(pixel / last.width, pixel % last.width);
-      for (std::int64_t c = 0; c < last.channels; ++c) to[c * area + pixel] = number(from[c]);
+      for (std::int64_t c = 0; c < last.channels; ++c) to[c * area + pixel] = from[c];
     }
   }
 }
 
-template <class Value>
-void TowerOf<Value>::run(const float* crops, std::int64_t count, float* features) const {
+void PackedTower::run(const float* crops, std::int64_t count, float* features) const {
   auto workspace = take_workspace();
   for (std::int64_t start = 0; start < count; start += kBatch) {
     const std::int64_t images = std::min(kBatch, count - start);
     read(crops + start * 3 * side_ * side_, images, workspace->activations.front().get());
     for (std::size_t index = 0; index < layers_.size(); ++index) {
-      const Layer<Value>& layer = layers_[index];
-      const Value* from = workspace->activations[index].get();
-      Value* to = workspace->activations[index + 1].get();
-      if constexpr (std::is_same_v<Value, float>) {
-        if (layer.winograd) {
-          layer.winograd->run(from, to, images, true, workspace->scratch.get());
-          continue;
-        }
-      }
-      if (layer.conv) {
+      const Layer& layer = layers_[index];
+      const float* from = workspace->activations[index].get();
+      float* to = workspace->activations[index + 1].get();
+      if (layer.winograd) {
+        layer.winograd->run(from, to, images, true, workspace->scratch.get());
+      } else if (layer.conv) {
         layer.conv->run(from, to, images, true);
       } else {
         layer.pool_or_normalise(from, to, images);
@@ -319,11 +283,7 @@ std::unique_ptr<Tower> Tower::make(const std::vector<TowerLayer>& layers, std::i
                                    TowerNumbers numbers) {
   check(numbers != TowerNumbers::kInt16 || tower_takes_int16(),
         "this processor does not multiply whole numbers of 16 bits in pairs");
-  if (numbers != TowerNumbers::kBf16) {
-    return std::make_unique<TowerOf<float>>(layers, side, numbers == TowerNumbers::kInt16);
-  }
-  check(tower_takes_bf16(), "this processor does not multiply bfloat16 numbers");
-  return std::make_unique<TowerOf<std::uint16_t>>(layers, side);
+  return std::make_unique<PackedTower>(layers, side, numbers == TowerNumbers::kInt16);
 }
 
 }  // namespace goturn::cpu

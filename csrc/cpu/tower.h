@@ -33,9 +33,6 @@ enum class TowerNumbers {
   // Whole numbers of 16 bits, where a convolution goes by Winograd; the rest is as with kFloat.
   // Only where tower_takes_int16().
   kInt16,
-  // Activations and weights are rounded to bfloat16, sums are in single precision; only where
-  // tower_takes_bf16().
-  kBf16,
 };
 
 class Tower {
@@ -62,9 +59,6 @@ class Tower {
  protected:
   Tower() = default;
 };
-
-// Whether the processor multiplies bfloat16 values, and GOTURN_CPU_ISA lets it.
-inline bool tower_takes_bf16() { return kernels().conv_tile_bf16 != nullptr; }
 
 // Whether the processor multiplies whole numbers of 16 bits in pairs.
 inline bool tower_takes_int16() { return kernels().winograd_products_int16 != nullptr; }

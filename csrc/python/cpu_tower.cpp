@@ -56,8 +56,7 @@ TowerLayer layer_of(const py::dict& given, std::int64_t in_channels, std::vector
 TowerNumbers numbers_of(const std::string& name) {
   if (name == "fp32") return TowerNumbers::kFloat;
   if (name == "int16") return TowerNumbers::kInt16;
-  if (name == "bf16") return TowerNumbers::kBf16;
-  throw std::invalid_argument("tower: numbers must be fp32, int16 or bf16; got " + name);
+  throw std::invalid_argument("tower: numbers must be fp32 or int16; got " + name);
 }
 
 std::unique_ptr<Tower> make_tower(const py::sequence& given, std::int64_t side,
@@ -98,8 +97,6 @@ void bind_tower(py::module_& module) {
       .def(py::init(&make_tower), py::arg("layers"), py::arg("side"), py::arg("numbers") = "fp32")
       .def("__call__", &run, py::arg("crops"),
            "Crops (N, 3, side, side) float32 to features (N, C * H * W) float32.");
-  module.def("tower_takes_bf16", &cpu::tower_takes_bf16,
-             "Whether a Tower can compute with bfloat16 activations and weights here.");
   module.def("tower_takes_int16", &cpu::tower_takes_int16,
              "Whether a Tower can multiply whole numbers of 16 bits here.");
   module.def("isa", [] { return cpu::kernels().name; }, "The instruction set in use.");

@@ -55,12 +55,8 @@ class CpuOps(HostArrays):
             else:
                 entry["kind"] = "lrn" if isinstance(layer, LRN) else "max_pool"
             described.append(entry)
-        # Without the instructions for it, a smaller number would be slower than single precision.
-        numbers = "fp32"
-        if precision != "fp32" and _cpu.tower_takes_bf16():
-            numbers = "bf16"
-        elif precision == "int8" and _cpu.tower_takes_int16():
-            numbers = "int16"
+        # Elsewhere than on x86, whole numbers would be slower than single precision.
+        numbers = "int16" if precision == "int8" and _cpu.tower_takes_int16() else "fp32"
         return _cpu.Tower(described, side, numbers)
 
     def pipeline(
