@@ -134,7 +134,7 @@ def test_device_and_precision_are_passed_on(still):
     parameters.modelBin = still
     with pytest.raises(ValueError, match="device must be one of"):
         TrackerGOTURN.create(parameters, device="tpu")
-    with pytest.raises(ValueError, match="precision must be one of"):
+    with pytest.raises(ValueError, match="precision must be auto or one of"):
         TrackerGOTURN.create(parameters, precision="int3")
 
 

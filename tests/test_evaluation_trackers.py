@@ -124,7 +124,7 @@ def test_ours_tracks(weights):
             "there is no option 'size'; there are device, precision, ahead, start and every",
         ),
         ("ahead=1", "ahead must be yes or no"),
-        ("device=cpu,precision=int9", "precision must be one of"),
+        ("device=cpu,precision=int9", "precision must be auto or one of"),
         ("device=cpu,every=1.5", r"whole number of frames in 1..1000; got 0.0 and 1.5$"),
         ("device=cpu,start=half", r"a share of the start in 0..1 .*; got 'half' and 1$"),
         ("device=cpu,every=1e400", "got 0.0 and inf$"),

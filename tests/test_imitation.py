@@ -7,10 +7,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from goturn.architecture import LRN, Architecture, Conv, MaxPool, Preprocessing, fc_head, goturn
+from goturn.architecture import (
+    LRN,
+    Architecture,
+    Conv,
+    Match,
+    MaxPool,
+    Preprocessing,
+    fc_head,
+    goturn,
+)
+from goturn.confidence import Calibration
 from goturn.network import Network
 from goturn.training.config import TrainConfig
-from goturn.training.imitation import ImitationStep, as_wide, narrowed
+from goturn.training.imitation import ImitationStep, as_wide, narrowed, trunk
 from goturn.training.solver import rates_at
 from goturn.training.sources import read_tower, start_weights
 from goturn.training.step import Batch, Rates
@@ -64,7 +74,8 @@ def batch(n: int = 3, seed: int = 0) -> Batch:
 
 
 def network_of(architecture: Architecture, conv: dict[str, np.ndarray], device: str) -> Network:
-    return Network(with_conv_layers(random_weights(architecture, 0), conv), device)
+    weights = with_conv_layers(random_weights(architecture, 0), conv, keep=("conv6",))
+    return Network(weights, device)
 
 
 class TestNarrowed:
@@ -149,18 +160,25 @@ class TestNarrowed:
 
 class TestStep:
     @pytest.mark.parametrize("device", ["reference", "cpu"])
-    @pytest.mark.parametrize("behind", [False, True])
+    @pytest.mark.parametrize("behind", ["", "pool", "conv6"])
     @pytest.mark.parametrize("learn", ["all", "conv2", "conv4"])
     def test_it_goes_down_the_slope_of_the_stated_loss(self, device, learn, behind):
         """The change of each parameter against the loss's own difference quotient."""
-        wide, narrow = tower(8, 12, 12, 6, behind=behind), tower(8, 8, 6, 6, behind=behind)
+        pool = behind == "pool"
+        wide, narrow = tower(8, 12, 12, 6, behind=pool), tower(8, 8, 6, 6, behind=pool)
         conv, x = conv_of(wide), batch()
         small = narrowed(narrow, conv)
-        network = network_of(narrow, small, device)
+        whole = narrow
+        if behind == "conv6":  # which is not of the trunk, and neither is a match
+            reduced = (*narrow.tower, Conv("conv6", 3, kernel=1))
+            whole = replace(narrow, tower=reduced, match=Match())
+            assert trunk(whole) == narrow
+        network = network_of(whole, small, device)
         names = [
             name
             for name in network.parameters
-            if name.split("/")[0] in narrow.learning_layers(learn) and name.startswith("conv")
+            if name.split("/")[0] in {layer.name for layer in narrow.convs}
+            and name.split("/")[0] in narrow.learning_layers(learn)
         ]
         before = {name: np.array(network.parameters[name]) for name in network.parameters}
         rates = {name: Rates(1e-3, momentum=0.0) for name in names}
@@ -301,6 +319,41 @@ def test_a_run_and_one_that_was_stopped(tmp_path, run_config):
     with pytest.raises(FileNotFoundError, match="there is no such file to start from"):
         train(run_config, parts, resume=True)
     assert load(tmp_path / "parts" / "final.h5").digest == final.digest
+
+
+def test_layers_that_stay(tmp_path, run_config):
+    """With the fc layers of the file, what comes out tracks: only convolutions of the tower change."""
+    wide = replace(
+        random_weights(goturn((4,), reduce=8, match=True), 3),
+        target_policy=(0.5, 2),
+        calibration=Calibration(0.5, 0.1),
+    )
+    save(wide, tmp_path / "tracker.h5")
+    config = replace(
+        run_config, start=str(tmp_path / "tracker.h5"), start_fc=True, reduce=8, match=True
+    )
+    assert train(config, tmp_path / "run").complete
+    start, best = start_weights(config), load(tmp_path / "run" / "best.h5")
+    channels = [layer.channels for layer in best.architecture.convs]
+    assert channels == [96, 128, 64, 64, 256, 8]
+    assert best.architecture.match == wide.architecture.match
+    assert best.target_policy == (0.5, 2)
+    assert best.calibration is None  # it is not that of these weights
+    for name, value in best.parameters.items():
+        learnt = name.split("/")[0] in ("conv3", "conv4", "conv5")
+        assert np.array_equal(value, start.parameters[name]) != learnt, name
+        if name.split("/")[0] in ("conv1", "conv6", "fc6", "fc7"):
+            np.testing.assert_array_equal(value, wide.parameters[name])
+    with pytest.raises(ValueError, match="of reduce 8, but the setting says 0"):
+        start_weights(replace(config, reduce=0))
+    with pytest.raises(ValueError, match=r"tracker\.h5: conv3 has 384 channels to learn from"):
+        start_weights(replace(config, channels=(96, 256, 500, 384, 256)))
+    with pytest.raises(ValueError, match=r"learn must be .* conv5; got 'conv6'"):
+        train(replace(config, learn="conv6"), tmp_path / "other")
+    two = replace(goturn((4,)), shared_towers=False)
+    save(random_weights(two, 3), tmp_path / "two.h5")
+    with pytest.raises(ValueError, match=r"two\.h5 has a tower of its own for target and search"):
+        start_weights(replace(run_config, start=str(tmp_path / "two.h5"), start_fc=True))
 
 
 def test_a_run_goes_on_with_the_file_s_own_channels(tmp_path, run_config):

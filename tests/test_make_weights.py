@@ -137,6 +137,14 @@ def test_where_stages_start_and_what_ships(tmp_path):
     assert recipe.mean_of == ("b", "c")
     assert [stage.rate for stage in recipe.stages.values()] == [1e-6, 1e-6, 2e-6]
     assert [stage.start_fc for stage in recipe.stages.values()] == [False, True, True]
+    # What imitates behind a stage with fc layers keeps them; in the first stage there are none.
+    narrow = 'imitate = true\nlearn = "all"\nchannels = [1, 1, 1, 1, 1]\n'
+    path.write_text(f"[a]\n[b]\n{narrow}[c]\n")
+    recipe = make_weights.read_recipe(path, {"start": "alexnet.h5"})
+    assert [stage.start_fc for stage in recipe.stages.values()] == [False, True, True]
+    path.write_text(f"[a]\n{narrow}[b]\n[c]\n")
+    recipe = make_weights.read_recipe(path, {"start": "alexnet.h5"})
+    assert [stage.start_fc for stage in recipe.stages.values()] == [False, False, True]
     path.write_text("[a]\n[b]\n")
     assert make_weights.read_recipe(path, {"start": "alexnet.h5"}).mean_of == ("b",)
 
@@ -156,7 +164,7 @@ def test_stages_that_will_not_do(tmp_path):
         ("rate = 1e-5", "has no stages"),
         (
             '[a]\nstart = "f"\nimitate = true\nlearn = "all"\nchannels = [1, 1, 1, 1, 1]',
-            "a imitates features, and cannot ship",
+            "a has no fc layers to track with yet",
         ),
         ("rate = ", "not a TOML file"),
         ("[a]\nrate = -1", r"\[a\]: rate must be in"),

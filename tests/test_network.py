@@ -171,7 +171,11 @@ def test_weights_are_held_once():
         ({"device": "cuda:x"}, ValueError, "device must be one of"),
         ({"device": "cuda:"}, ValueError, "device must be one of"),
         ({"device": 0}, TypeError, "device must be one of"),
-        ({"device": "cpu", "precision": "fp8"}, ValueError, "precision must be one of fp32"),
+        (
+            {"device": "cpu", "precision": "fp8"},
+            ValueError,
+            "precision must be auto or one of fp32",
+        ),
         ({"device": "cpu", "dtype": np.float64}, ValueError, "not offered on cpu"),
     ],
 )

@@ -294,7 +294,9 @@ class TestNetwork:
     @pytest.mark.parametrize("device", ["reference", "cpu"])
     def test_unknown_precision_names_the_known_ones(self, device):
         offered = ", ".join(get_ops(device).precisions)
-        with pytest.raises(ValueError, match=f"must be one of {offered} on {device}; got 'int3'"):
+        with pytest.raises(
+            ValueError, match=f"must be auto or one of {offered} on {device}; got 'int3'"
+        ):
             Network(lively(tiny()), device, precision="int3")
 
     def test_tracker_takes_a_precision(self):

@@ -94,7 +94,7 @@ def test_rates_that_fall_smoothly():
                 f"{name}",
                 f"imitate is for convolutions alone; leave {name.split()[0]} out",
             )
-            for name in ("start_fc = true", "match = true", "reduce = 64")
+            for name in ("cache_features = 9", "match = true", "reduce = 64")
         ),
         ("start_fc = true", "start_fc takes fc layers from the file that start names"),
         ("log_every = 30", r"validate_every \(10000\) must be a multiple of log_every \(30\)"),

@@ -4,10 +4,11 @@ python tools/make_weights.py OUT --videos PATH --images PATH --validation PATH -
 
 ``weights/config.toml`` says how: settings for all of it, and a table of settings for each stage of
 training, in order.  A stage starts from the best weights of the one before it, or of the one that its
-``from`` names, the first one from ``--start``; behind one that imitates features (``imitate``), from its
-last, and with new fc layers.  What ships is the last stage's best, or the mean of the best of those that
-``mean_of`` names.  Each stage is a run in OUT/<stage>, trained as ``goturn train`` does; run the command
-again after a stop, and it goes on where it was.  In the end OUT has
+``from`` names, the first one from ``--start``; behind one that imitates features (``imitate``) and has
+no fc layers yet (``start_fc``), from its last, with new ones.  What ships is the last stage's best, or
+the mean of the best of those that ``mean_of`` names.  Each stage is a run in OUT/<stage>, trained as
+``goturn train`` does; run the command again after a stop, and it goes on where it was.  In the end OUT
+has
 
 * ``goturn.h5``, the weights, with fc layers in int8, and what makes a confidence of likeness, fitted to
   the training videos;
@@ -109,9 +110,8 @@ def read_recipe(path: Path, common: dict[str, Any]) -> Recipe:
         if stages:
             if before not in stages:
                 raise ValueError(f"{path}: [{name}]: there is no stage {before!r} before it")
-            # A tower that was made narrower has no fc layers yet.
-            imitates = settings.get("imitate", False) or stages[before].imitate
-            settings["start_fc"], start[name] = not imitates, before
+            settings.setdefault("start_fc", tracks(stages[before]))
+            start[name] = before
         try:
             stages[name] = TrainConfig(**settings)
         except (TypeError, ValueError) as error:
@@ -119,14 +119,19 @@ def read_recipe(path: Path, common: dict[str, Any]) -> Recipe:
     unknown = [name for name in mean_of if name not in stages]
     if unknown or not mean_of:
         raise ValueError(f"{path}: mean_of must name stages; got {', '.join(unknown) or 'none'}")
-    if narrow := [name for name in mean_of if stages[name].imitate]:
-        raise ValueError(f"{path}: {', '.join(narrow)} imitates features, and cannot ship")
+    if unable := [name for name in mean_of if not tracks(stages[name])]:
+        raise ValueError(f"{path}: {', '.join(unable)} has no fc layers to track with yet")
     if len(targets := {stages[name].target for name in mean_of}) > 1:
         raise ValueError(
             f"{path}: the stages of mean_of must have one target, which their mean asks for; got "
             f"{', '.join(map(repr, sorted(targets)))}"
         )
     return Recipe(stages, start, mean_of)
+
+
+def tracks(stage: TrainConfig) -> bool:
+    """Whether what comes out of a stage can track: not of one that has features alone."""
+    return stage.start_fc or not stage.imitate
 
 
 def run_stages(recipe: Recipe, output: Path, stop: Callable[[], bool], *, quiet: bool) -> Weights:
@@ -151,7 +156,7 @@ def run_stages(recipe: Recipe, output: Path, stop: Callable[[], bool], *, quiet:
         )
         if not outcome.complete:
             raise Stopped
-        best[name] = (run.final if given.imitate else run.best).absolute()
+        best[name] = (run.best if tracks(given) else run.final).absolute()
     return mean([load(best[name]) for name in recipe.mean_of])
 
 

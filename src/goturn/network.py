@@ -24,6 +24,7 @@ from goturn.architecture import LRN, Architecture, Conv, Linear, MaxPool, TowerL
 from goturn.box import UNITS
 from goturn.confidence import DEFAULT, Calibration
 from goturn.ops import Array, Ops, get_ops
+from goturn.ops.compressed import is_int8
 from goturn.ops.interface import FULL_PRECISIONS, CompressedWeight, layer_key
 from goturn.target_policy import PAPER, TargetPolicy
 from goturn.weights import Weights
@@ -59,7 +60,8 @@ class Network:
         precision: "fp32", or what else the device offers (``ops.precisions``): "bf16", "fp16" and
             "int8" are those of the weights of all fc layers but the last, which are nearly all of the
             memory that an update reads: converted copies, for inference alone.  What convolutions are
-            computed in is the device's (README); "tf32" is that of products alone.
+            computed in is the device's (README); "tf32" is that of products alone.  "auto" is "int8" on a
+            CPU for fc weights that are int8 already, as in the file that ships, and else "fp32".
         dtype: np.float32, or np.float64 on the ``reference`` device (for tests of gradients).
 
     Raises:
@@ -76,10 +78,17 @@ class Network:
         dtype: type[np.floating] = np.float32,
     ) -> None:
         self.ops = _ops_of(device)
+        # The last layer's few weights stay: rounding them would show in the boxes directly.
+        reduced = {f"{layer.name}/weight" for layer in weights.architecture.head[:-1]}
+        if precision == "auto":
+            as_they_are = self.ops.name == "cpu" and all(
+                is_int8(weights.parameters[name]) for name in reduced
+            )
+            precision = "int8" if as_they_are else "fp32"
         if precision not in self.ops.precisions:
             raise ValueError(
-                f"precision must be one of {', '.join(self.ops.precisions)} on {self.ops.name}; "
-                f"got {precision!r}"
+                f"precision must be auto or one of {', '.join(self.ops.precisions)} on "
+                f"{self.ops.name}; got {precision!r}"
             )
         if dtype is not np.float32 and not (dtype is np.float64 and self.ops.name == "reference"):
             raise ValueError(f"{dtype} is not offered on {self.ops.name}; use np.float32")
@@ -88,8 +97,6 @@ class Network:
         self.architecture: Architecture = weights.architecture
         self.calibration: Calibration = weights.calibration or DEFAULT
         self.target_policy: TargetPolicy = weights.target_policy or PAPER
-        # The last layer's few weights stay: rounding them would show in the boxes directly.
-        reduced = {f"{layer.name}/weight" for layer in self.architecture.head[:-1]}
         self.parameters: dict[str, Array | CompressedWeight] = {
             name: self.ops.from_numpy(value.astype(dtype, copy=False))
             if precision in FULL_PRECISIONS or name not in reduced
@@ -280,9 +287,11 @@ class Network:
             head.append(x)
         return ForwardPass(self._scaled(x), towers, head, masks, owners)
 
-    def _tower_outputs(self, given: Array, tower: str, learn: str) -> list[Array]:
-        """The input of the first layer that learns, and the outputs from there on; what was given, or
-        came of it, alone where none does.
+    def _tower_outputs(
+        self, given: Array, tower: str, learn: str, end: int | None = None
+    ) -> list[Array]:
+        """The input of the first layer that learns, and the outputs from there on, up to the tower's
+        first ``end`` layers (all); what was given, or came of it, alone where none does.
         """
         layers = self.architecture.tower
         first = self.architecture.frozen_layers(learn)
@@ -298,7 +307,7 @@ class Network:
         if first < len(layers):
             x = x.reshape(len(x), *self.architecture.shape_after(first))
         outputs = [x]
-        for layer in layers[first:]:
+        for layer in layers[first:end]:
             outputs.append(self.tower_layer(layer, outputs[-1], tower))
         return outputs
 
@@ -378,18 +387,18 @@ class Network:
             self.ops.add_to(gradient, contiguous(direct))
         return matched
 
-    def tower_forward(self, crops: Array, tower: str, learn: str) -> list[Array]:
-        """Crops (n, 3, S, S) through one tower alone, keeping what :meth:`tower_backward` needs.
+    def tower_forward(self, crops: Array, tower: str, learn: str, end: int) -> list[Array]:
+        """Crops (n, 3, S, S) through the first ``end`` layers of one tower alone, keeping what
+        :meth:`tower_backward` needs.
 
         Returns:
-            The input of the first layer that learns, and each output from there on, (n, C, H, W); for
-            "fc" the features.
+            The input of the first layer that learns, and each output from there on, (n, C, H, W).
         """
         self._check_trainable()
-        return self._tower_outputs(crops, tower, learn)
+        return self._tower_outputs(crops, tower, learn, end)
 
     def tower_backward(
-        self, outputs: list[Array], gradients_of: Mapping[int, Array], tower: str
+        self, outputs: list[Array], gradients_of: Mapping[int, Array], tower: str, end: int
     ) -> dict[str, Array]:
         """Gradients of a tower's parameters, by name.
 
@@ -398,10 +407,11 @@ class Network:
             gradients_of: of the last, -1, and of others, by such indices; each of as many numbers
                 as the output.
             tower: "target" or "search".
+            end: as :meth:`tower_forward` was told.
         """
         gradients: dict[str, Array] = {}
         others = {index % len(outputs): d for index, d in gradients_of.items() if index != -1}
-        self._tower_backward(outputs, gradients_of[-1], tower, gradients, others)
+        self._tower_backward(outputs, gradients_of[-1], tower, gradients, others=others, end=end)
         return gradients
 
     def _tower_backward(
@@ -410,11 +420,13 @@ class Network:
         d_features: Array,
         tower: str,
         gradients: dict[str, Array],
+        *,
         others: Mapping[int, Array] | None = None,
+        end: int | None = None,
     ) -> None:
-        """``others``: more gradients, of outputs before the last."""
+        """``others``: more gradients, of outputs before the last; ``end`` as :meth:`_tower_outputs`."""
         dy = self.ops.contiguous(d_features).reshape(outputs[-1].shape)
-        layers = self.architecture.tower[-(len(outputs) - 1) :]
+        layers = self.architecture.tower[:end][-(len(outputs) - 1) :]
         for index in reversed(range(len(layers))):
             layer, x, y = layers[index], outputs[index], outputs[index + 1]
             if others and index + 1 in others:

@@ -48,8 +48,8 @@ class MultiTracker:
             Network (shared with its other users; it brings its own device and precision); None for the
             weights that come with goturn.
         device: "auto", "cpu", "cuda", "cuda:N" or "reference".
-        precision: "fp32", "bf16" or "int8" on a CPU; also "fp16" on a GPU, and "tf32" on one that has it
-            (compute capability 8.0); see :class:`goturn.network.Network`.
+        precision: "auto", "fp32", "bf16" or "int8" on a CPU; also "fp16" on a GPU, and "tf32" on one that
+            has it (compute capability 8.0); see :class:`goturn.network.Network`.
         ahead: begin with the next frame's work as soon as a frame's is done: a thread runs the previous
             frame's crops through their half of the network while the caller fetches the next frame.
             The boxes are the same, bit for bit, and come sooner after their frame; what goes wrong in
@@ -70,7 +70,7 @@ class MultiTracker:
         weights: WeightsLike | None = None,
         *,
         device: str = "auto",
-        precision: str = "fp32",
+        precision: str = "auto",
         ahead: bool = False,
         target_policy: Iterable[float] | None = None,
     ) -> None:
@@ -222,7 +222,7 @@ class Tracker:
         weights: WeightsLike | None = None,
         *,
         device: str = "auto",
-        precision: str = "fp32",
+        precision: str = "auto",
         ahead: bool = False,
         target_policy: Iterable[float] | None = None,
     ) -> None:
@@ -299,7 +299,7 @@ class Tracker:
 def _as_network(weights: WeightsLike | None, device: str, precision: str) -> Network:
     if isinstance(weights, Network):
         own = {"device": weights.ops.name, "precision": weights.precision}
-        for name, given, default in (("device", device, "auto"), ("precision", precision, "fp32")):
+        for name, given, default in (("device", device, "auto"), ("precision", precision, "auto")):
             if given not in (own[name], default):
                 raise ValueError(
                     f"the network given runs with {name} {own[name]!r}, not {given!r}; "

@@ -57,7 +57,7 @@ class TrackerGOTURN:
             """Not read: weights say, or show by their shapes, which network they are for."""
 
     def __init__(
-        self, parameters: Params | None = None, *, device: str = "auto", precision: str = "fp32"
+        self, parameters: Params | None = None, *, device: str = "auto", precision: str = "auto"
     ) -> None:
         parameters = TrackerGOTURN.Params() if parameters is None else parameters
         if not hasattr(parameters, "modelBin"):
@@ -71,7 +71,7 @@ class TrackerGOTURN:
 
     @staticmethod
     def create(
-        parameters: Params | None = None, *, device: str = "auto", precision: str = "fp32"
+        parameters: Params | None = None, *, device: str = "auto", precision: str = "auto"
     ) -> TrackerGOTURN:
         """A tracker; the way OpenCV spells the constructor."""
         return TrackerGOTURN(parameters, device=device, precision=precision)

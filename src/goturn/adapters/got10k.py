@@ -59,7 +59,7 @@ class TrackerGOTURN(ToolkitTracker):  # type: ignore[misc]
         *,
         name: str = "GOTURN",
         device: str = "auto",
-        precision: str = "fp32",
+        precision: str = "auto",
         first_pixel: int = 0,
     ) -> None:
         super().__init__(name=name, is_deterministic=True)

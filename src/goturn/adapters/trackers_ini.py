@@ -36,7 +36,7 @@ def section(
     *,
     weights: str | None,
     device: str = "auto",
-    precision: str = "fp32",
+    precision: str = "auto",
     protocol: str = "trax",
 ) -> str:
     """The text that registers the tracker under ``name``, with this Python and with full paths.

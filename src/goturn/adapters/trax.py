@@ -31,7 +31,7 @@ import numpy as np
 from goturn import __version__
 from goturn.adapters.trackers_ini import PROTOCOLS, check_identifier, section, write_section
 from goturn.box import Box
-from goturn.ops import PRECISIONS
+from goturn.commands.values import add_precision
 from goturn.tracker import MultiTracker, WeightsLike
 from goturn.video import read_image
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def serve(
-    weights: WeightsLike | None = None, *, device: str = "auto", precision: str = "fp32"
+    weights: WeightsLike | None = None, *, device: str = "auto", precision: str = "auto"
 ) -> None:
     """Tracks what a TraX client sends until it has enough.
 
@@ -196,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m goturn.adapters.trax", description=DESCRIPTION)
     parser.add_argument("--weights", metavar="FILE", help="in any format that goturn reads")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or reference")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the fc weights")
+    add_precision(parser)
     ini = parser.add_argument_group("registering it with VOT's toolkit")
     ini.add_argument(
         "--write-ini",

@@ -92,8 +92,19 @@ def add_where_to_run(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto (default), cpu, cuda, cuda:N or reference",
     )
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the fc weights")
+    add_precision(parser)
     add_target(parser)
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """The option ``--precision``."""
+    parser.add_argument(
+        "--precision",
+        choices=("auto", *PRECISIONS),
+        default="auto",
+        help="of the fc weights; auto (default) is int8 on a CPU for weights that are int8 in their "
+        "file, as those that ship are, else fp32",
+    )
 
 
 def add_target(parser: argparse.ArgumentParser, what: str = "") -> None:

@@ -222,7 +222,7 @@ def _build_goturn(spec: TrackerSpec) -> tuple[AnyTracker, dict[str, object]]:
     from goturn.weights.default import default_path
 
     options = dict(spec.options)
-    device, precision = options.pop("device", "auto"), options.pop("precision", "fp32")
+    device, precision = options.pop("device", "auto"), options.pop("precision", "auto")
     ahead = options.pop("ahead", "no")
     kept = {name: options.pop(name) for name in ("start", "every") if name in options}
     if options:

@@ -81,6 +81,16 @@ def to_int8(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(np.rint(weight / divisor), -127, 127).astype(np.int8), scale
 
 
+def is_int8(weight: np.ndarray) -> bool:
+    """Whether a finite ``weight`` (out, in) is what its int8 stands for: nothing would be rounded."""
+    for start in range(0, len(weight), _ROWS):
+        rows = weight[start : start + _ROWS]
+        values, scale = to_int8(rows)
+        if not np.array_equal(values * scale[:, np.newaxis], rows):
+            return False
+    return True
+
+
 def check_finite(scale: np.ndarray) -> None:
     """That no row of int8 weights had a value that is not finite."""
     if not np.isfinite(scale).all():

@@ -111,8 +111,8 @@ class TrainConfig:
     )
     imitate: bool = _setting(
         False,
-        "let convolutions of fewer channels learn to give the features of the file (distillation) "
-        "that start names, and nothing else",
+        "let convolutions of fewer channels learn to give the features (distillation) of the file that "
+        "start names, and nothing else; with start_fc that file's other layers stay as they are",
         later=True,
     )
     reduce: int = _setting(
@@ -339,7 +339,8 @@ def _check_imitation(config: TrainConfig) -> None:
         raise ValueError("imitate is for convolutions: learn must be all, or the first that learns")
     if not config.channels:
         raise ValueError("imitate makes a tower narrower: say how narrow, with channels")
-    for name in ("start_fc", "match", "reduce", "cache_features"):
+    # With the file's fc layers, these are the file's, too.
+    for name in ("cache_features", *(() if config.start_fc else ("match", "reduce"))):
         if getattr(config, name):
             raise ValueError(f"imitate is for convolutions alone; leave {name} out")
     if not config.previous_frame:

@@ -13,15 +13,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from goturn.architecture import Architecture, Conv
+from goturn.architecture import REDUCING_NAME, Architecture, Conv
 from goturn.network import Network
 from goturn.ops import Array
 from goturn.training.step import Batch, Rates, Updates, check_batch
 from goturn.weights import random_weights, with_conv_layers
 
 
+def trunk(architecture: Architecture) -> Architecture:
+    """``architecture`` without a :data:`goturn.architecture.REDUCING_NAME` behind the last pool."""
+    tower = architecture.tower
+    end = len(tower) - (isinstance(tower[-1], Conv) and tower[-1].name == REDUCING_NAME)
+    return replace(architecture, tower=tower[:end], match=None)
+
+
 def as_wide(architecture: Architecture, conv: Mapping[str, np.ndarray]) -> Architecture:
-    """``architecture`` with convolutions as wide as those in ``conv``.
+    """``architecture``, a :func:`trunk`, with convolutions as wide as those in ``conv``.
 
     Raises:
         ValueError: one is missing there, or a width that will not do.
@@ -44,7 +51,8 @@ def _with_channels(architecture: Architecture, channels: list[int]) -> Architect
 
 
 def narrowed(architecture: Architecture, conv: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Of the convolutions in ``conv``, the channels that matter most, as many as ``architecture`` has.
+    """Of the convolutions in ``conv``, the channels that matter most, as many as ``architecture``, a
+    :func:`trunk`, has.
 
     A channel counts for as much as the size of its weights and of those that read it.
 
@@ -123,7 +131,8 @@ class ImitationStep(Updates):
 
     The loss is the squared error over the squares of what should come out, of the last convolution and of
     what comes behind it, the mean of the two; summed over the examples as other losses are.  Labels do
-    not count, and neither do fc layers.
+    not count, and neither do fc layers or a convolution of few channels before them
+    (:data:`goturn.architecture.REDUCING_NAME`).
 
     Args:
         network: with fp32 weights; its convolutions are changed.
@@ -139,10 +148,10 @@ class ImitationStep(Updates):
 
     def __init__(self, network: Network, conv: Mapping[str, np.ndarray], *, learn: str) -> None:
         super().__init__(network)
-        own = network.architecture
+        own = trunk(network.architecture)
         if learn == "fc":
             raise ValueError("imitate is for convolutions: learn must be all, or the first of them")
-        own.frozen_layers(learn)  # which refuses what is no layer
+        own.frozen_layers(learn)  # which refuses what is no layer of the trunk
         wide = as_wide(own, conv)
         if own.feature_shape != wide.feature_shape:
             raise ValueError(
@@ -153,24 +162,24 @@ class ImitationStep(Updates):
         blank = random_weights(replace(wide, head=head, match=None), 0)
         self._teacher = Network(with_conv_layers(blank, conv), network.ops)
         self._learn = learn
-        #: Layers up to the last convolution, of all.
+        self._trunk = own
+        #: Layers up to the last convolution.
         self._last = own.tower.index(own.convs[-1]) + 1
 
     def run(self, batch: Batch, rates: Mapping[str, Rates], *, dropout_key: int | None) -> float:
         check_batch(batch, features=False)
         ops = self._network.ops
         crops = ops.concatenate([batch.targets, batch.searches])
-        outputs = self._network.tower_forward(crops, "target", self._learn)
+        layers = self._trunk.tower
+        outputs = self._network.tower_forward(crops, "target", self._learn, len(layers))
         wanted = [self._teacher.encode_part(crops, "target", self._last)]
-        shape = self._network.architecture.shape_after(self._last)
-        behind = len(self._network.architecture.tower) - self._last
-        x = wanted[0].reshape(len(crops), *shape)
-        for layer in self._network.architecture.tower[self._last :]:
+        x = wanted[0].reshape(len(crops), *self._trunk.shape_after(self._last))
+        for layer in layers[self._last :]:
             x = self._teacher.tower_layer(layer, x, "target")
             wanted.append(x.reshape(len(x), -1))
         count, total = len(batch.labels), 0.0
         # The features, and the last convolution, of which a pool lets only the largest values learn.
-        places = {-1: wanted[-1], -1 - behind: wanted[0]}
+        places = {-1: wanted[-1], self._last - 1 - len(layers): wanted[0]}
         gradients_of: dict[int, Array] = {}
         for place, want in places.items():
             given = outputs[place].reshape(len(crops), -1)
@@ -184,7 +193,7 @@ class ImitationStep(Updates):
             gradients_of[place] = ops.scale(d, count / (float(squares) * len(places)))
         if not math.isfinite(total):
             return total
-        gradients = self._network.tower_backward(outputs, gradients_of, "target")
+        gradients = self._network.tower_backward(outputs, gradients_of, "target", len(layers))
         for name, gradient in gradients.items():
             if name in rates:
                 self._update(name, gradient, rates[name])

@@ -11,6 +11,7 @@ from typing import Any
 
 from goturn.architecture import Architecture
 from goturn.training.config import ITERATION_BITS, TrainConfig
+from goturn.training.imitation import trunk
 from goturn.training.step import Rates
 
 #: The authors' multipliers are 10 for fc weights and 20 for their biases.
@@ -24,7 +25,9 @@ def rates_at(config: TrainConfig, architecture: Architecture, iteration: int) ->
     """
     factor = rate_factor(config, iteration)
     head = {layer.name for layer in architecture.head}
-    learning = architecture.learning_layers(config.learn) - (head if config.imitate else set())
+    learning = architecture.learning_layers(config.learn)
+    if config.imitate:
+        learning &= {layer.name for layer in trunk(architecture).convs}
     rates = {}
     for name in architecture.parameter_shapes():
         layer, _, kind = name.rpartition("/")

@@ -15,7 +15,7 @@ from goturn.data.loader import Progress, silent
 from goturn.data.model import DataError, Dataset, Photograph, Video, check_problems
 from goturn.target_policy import TargetPolicy
 from goturn.training.config import TrainConfig
-from goturn.training.imitation import narrowed
+from goturn.training.imitation import narrowed, trunk
 from goturn.weights import Weights, load, random_weights, read_conv_layers, with_conv_layers
 
 
@@ -159,6 +159,9 @@ def start_weights(
         weights = load(config.start)
         given = weights.architecture
         _check_given(config, given)
+        if config.imitate:
+            weights = _narrower(config, weights)
+            given = weights.architecture
     else:
         conv = read_conv_layers(config.start) if config.start else {}
         tower = _up_to_the_last_pool(conv)
@@ -171,10 +174,7 @@ def start_weights(
         )
         weights = random_weights(given, config.seed)
         if config.imitate:
-            try:
-                weights = with_conv_layers(weights, narrowed(given, tower))
-            except ValueError as error:
-                raise ValueError(f"{config.start}: {error}") from error
+            weights = with_conv_layers(weights, _narrowed(config, given, tower))
         elif config.start:
             shapes = given.parameter_shapes()
             reducing = {
@@ -222,6 +222,41 @@ def start_weights(
     )
 
 
+def _narrowed(
+    config: TrainConfig, given: Architecture, tower: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """:func:`goturn.training.imitation.narrowed`, whose errors name the file."""
+    try:
+        return narrowed(trunk(given), tower)
+    except ValueError as error:
+        raise ValueError(f"{config.start}: {error}") from error
+
+
+def _narrower(config: TrainConfig, weights: Weights) -> Weights:
+    """``weights`` with convolutions of ``config.channels``; all else stays.
+
+    Raises:
+        ValueError: they cannot have them.
+    """
+    given = weights.architecture
+    if not given.shared_towers:
+        raise ValueError(
+            f"{config.start} has a tower of its own for target and search each, and imitate trains one; "
+            "leave start_fc out"
+        )
+    channels = (*config.channels, *(layer.channels for layer in given.convs[5:]))
+    left = iter(channels)
+    narrow = replace(
+        given,
+        tower=tuple(
+            replace(layer, channels=next(left)) if isinstance(layer, Conv) else layer
+            for layer in given.tower
+        ),
+    )
+    own = _narrowed(config, narrow, read_tower(config.start))
+    return replace(weights, architecture=narrow, parameters=weights.parameters | own)
+
+
 def read_tower(path: str) -> dict[str, np.ndarray]:
     """The convolutions of a file up to the last pool, by parameter."""
     return _up_to_the_last_pool(read_conv_layers(path))
@@ -246,7 +281,7 @@ def _check_given(config: TrainConfig, given: Architecture) -> None:
     last = given.tower[-1]
     reduce = last.channels if isinstance(last, Conv) and last.name == REDUCING_NAME else 0
     channels = tuple(layer.channels for layer in given.convs if layer.name != REDUCING_NAME)
-    if config.channels and channels != config.channels:
+    if config.channels and channels != config.channels and not config.imitate:
         raise ValueError(
             f"{config.start} has convolutions of {_listed(channels)} channels, but channels says "
             f"{_listed(config.channels)}; leave it out, to have its own"

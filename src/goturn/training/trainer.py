@@ -143,9 +143,10 @@ class _Trainer:
                 f"{run.path} has done {found.iteration} iterations already; iterations must be at least "
                 f"as many, got {config.iterations}"
             )
-        validation = () if config.imitate else self._sources.validation
-        if config.imitate:
-            tell("note: features are imitated, and nothing is tracked: there will be no best.h5")
+        tracks = config.start_fc or not config.imitate
+        validation = self._sources.validation if tracks else ()
+        if not tracks:
+            tell("note: there are no fc layers to track with yet, so there will be no best.h5")
         elif not validation:
             tell(
                 "note: no validation videos, so there will be no best.h5; final.h5 has the last weights"
