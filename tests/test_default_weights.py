@@ -71,7 +71,7 @@ def test_they_are_what_a_tracker_takes_and_they_track(weights):
     assert min(overlaps) > 0.4
     assert tracker.confidence > 0.5
     # The car gone, the confidence goes.
-    for _ in range(3):
+    for _ in range(tracker.target_policy.every + 1):
         tracker.update(np.full_like(frames[0], 90))
     assert tracker.confidence < 0.1
 

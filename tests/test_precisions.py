@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from goturn.box import search_window
 from goturn.network import Network
 from goturn.ops import compressed, get_ops
 from goturn.ops.compressed import compress
-from goturn.weights import Weights
+from goturn.weights import Weights, load, save
 from networks import tiny
 from test_cpu_engine import TOWERS
 from test_golden import read_sequence
@@ -290,6 +291,25 @@ class TestNetwork:
             network.backward(forward, np.ones((1, 4), np.float32))
         with pytest.raises(ValueError, match=f"{precision} weights cannot be trained; train one"):
             network.forward(crops(1, 35), crops(1, 35), dropout_key=1)
+
+    def test_auto_is_int8_where_nothing_is_rounded(self, tmp_path):
+        """Of a file with int8 weights, on a CPU; one value between two of its steps is enough."""
+        weights = lively(tiny())
+        assert Network(weights, "cpu", precision="auto").precision == "fp32"
+        for size in (1, 1e-30):
+            scaled = {n: v * np.float32(size) for n, v in weights.parameters.items()}
+            save(replace(weights, parameters=scaled), tmp_path / "int8.h5", precision="int8")
+            rounded = load(tmp_path / "int8.h5")
+            assert Network(rounded, "cpu", precision="auto").precision == "int8"
+        assert Network(rounded, "reference", precision="auto").precision == "fp32"
+        assert goturn.Tracker(rounded, device="cpu").network.precision == "int8"
+        assert goturn.Tracker(rounded, device="cpu", precision="fp32").network.precision == "fp32"
+        for name in ("fc6/weight", "fc7/weight"):
+            changed = rounded.parameters[name].copy()
+            row = changed[-1]
+            row[np.abs(row).argmin()] += np.abs(row).max() / 381
+            other = replace(rounded, parameters=rounded.parameters | {name: changed})
+            assert Network(other, "cpu", precision="auto").precision == "fp32"
 
     @pytest.mark.parametrize("device", ["reference", "cpu"])
     def test_unknown_precision_names_the_known_ones(self, device):
