@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from checks import BACKENDS, EPS, load_backend
+from checks import BACKENDS, EPS, int8_steps, load_backend
 from goturn.ops import Ops, compressed
 from goturn.ops.interface import CompressedWeight
 
@@ -114,6 +114,8 @@ def test_products_are_with_the_numbers_that_the_weights_stand_for(
         want = x @ numbers.T + bias
         size = np.abs(x) @ np.abs(numbers).T + np.abs(bias)
         bound = EPS * (np.sqrt(inputs) + 3) * size + 1e-30  # of float32, far below the weights'
+        if precision == "int8":
+            bound += int8_steps(ops, x, numbers)
         got = ops.to_numpy(ops.linear(given[0], weight, given[1]))
         assert got.dtype == np.float32
         assert (np.abs(got - want) <= bound).all()

@@ -191,7 +191,9 @@ def test_reduced_precisions_are_those_of_all_columns(device, precision):
         each.regress(each.project_target(features[0]), features[1])
         for each in (Network(Weights(MATCHED, rounded), device), reduced, exact)
     )
-    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+    # The CPU's int8 rounds activations, too, though to 16 bits.
+    tolerance = 1e-3 if (device, precision) == ("cpu", "int8") else 1e-4
+    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
     assert np.abs(far - want).max() > 1e-3
 
 

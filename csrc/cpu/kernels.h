@@ -15,9 +15,9 @@ struct Run {
   std::int64_t length;
 };
 
-template <class Weight>
+template <class Weight, class Input = float>
 using DotRows = void (*)(const Weight* weight, std::int64_t weight_stride, std::int64_t rows,
-                         const float* x, std::int64_t batch, std::int64_t length, float* y,
+                         const Input* x, std::int64_t batch, std::int64_t length, float* y,
                          std::int64_t y_stride);
 inline constexpr int kMaxDotRows = 16;
 inline constexpr int kMaxDotBatch = 16;
@@ -44,13 +44,13 @@ struct Kernels {
                     std::int64_t run_count, const float* bias, bool relu, float* const* outputs);
 
   // y[n * y_stride + m] = sum over k: x[n][k] * weight[m * weight_stride + k], for `rows` <=
-  // kMaxDotRows rows m and `batch` <= kMaxDotBatch rows n, in single precision, whatever the
-  // weights are stored as.
-  //   x  packed: `lanes` values of the first row, as many of the second .. of the last, and so on;
-  //      the last values of each row are followed by unused ones.  One row is as it is.
+  // kMaxDotRows rows m and `batch` <= kMaxDotBatch rows n; in single precision, or of whole
+  // numbers, -127 to 127 and kInt16Most at most in size, with their sums in 32 bits.
+  //   x  packed: a vector's values of the first row, as many of the second .. of the last, and so
+  //      on; the last values of each row are followed by unused ones.  One row is as it is.
   DotRows<float> dot_rows;
   DotRows<std::uint16_t> dot_rows_bf16;
-  DotRows<std::int8_t> dot_rows_int8;
+  DotRows<std::int8_t, std::int16_t> dot_rows_int8;
 
   // maximum[i] = the largest of sources[s][i] over `count` sources, 1 or more, for i of
   // [0, length); a NaN where there is one.

@@ -36,7 +36,7 @@ void linear(const LinearShape& shape, const float* x, const float* weight, const
     linear_product(shape, x, weight, bias, bias_stride, relu, y);
     return;
   }
-  linear_rows(shape, x, weight, kernels().dot_rows, {nullptr, bias, bias_stride, relu, y});
+  linear_rows(shape, x, weight, kernels().dot_rows, {nullptr, nullptr, bias, bias_stride, relu, y});
 }
 
 }  // namespace goturn::cpu

@@ -14,10 +14,11 @@
 
 namespace goturn::cpu {
 
-// What becomes of the products: times scale, plus bias, then ReLU.
+// What becomes of the products: times scales, plus bias, then ReLU.
 struct LinearOutput {
-  const float* scale;  // (outputs), or null for none
-  const float* bias;   // (outputs), or (batch, outputs) with bias_stride outputs; null for none
+  const float* input_scale;  // (batch), or null for none
+  const float* scale;        // (outputs), or null for none
+  const float* bias;  // (outputs), or (batch, outputs) with bias_stride outputs; null for none
   std::int64_t bias_stride;
   bool relu;
   float* y;  // (batch, outputs), C-contiguous
@@ -26,14 +27,15 @@ struct LinearOutput {
 // The inputs as DotRows wants them, kMaxDotBatch at a time.  At the same offset of rows that lie
 // some multiple of 4 KiB apart, as they are, they would compete for the same few places in the
 // cache.
-inline Floats pack_inputs(const LinearShape& shape, const float* x, int lanes) {
+template <class Input>
+Buffer<Input> pack_inputs(const LinearShape& shape, const Input* x, std::int64_t lanes) {
   const std::int64_t padded = round_up(shape.inputs, lanes);
-  Floats packed = floats(values_of({shape.batch, padded}));
+  Buffer<Input> packed = buffer_of<Input>(values_of({shape.batch, padded}));
   parallel_for(shape.batch, [&](std::int64_t n) {
     const std::int64_t first = n / kMaxDotBatch * kMaxDotBatch;
     const std::int64_t batch = std::min<std::int64_t>(kMaxDotBatch, shape.batch - first);
-    const float* from = x + n * shape.x_stride;
-    float* to = packed.get() + first * padded + (n - first) * lanes;
+    const Input* from = x + n * shape.x_stride;
+    Input* to = packed.get() + first * padded + (n - first) * lanes;
     for (std::int64_t k = 0; k < shape.inputs; k += lanes, to += batch * lanes) {
       std::copy_n(from + k, std::min<std::int64_t>(lanes, shape.inputs - k), to);
     }
@@ -41,12 +43,13 @@ inline Floats pack_inputs(const LinearShape& shape, const float* x, int lanes) {
   return packed;
 }
 
-template <class Weight>
-void linear_rows(const LinearShape& shape, const float* x, const Weight* weight,
-                 DotRows<Weight> dot_rows, const LinearOutput& output) {
-  const int lanes = kernels().lanes;
+template <class Weight, class Input>
+void linear_rows(const LinearShape& shape, const Input* x, const Weight* weight,
+                 DotRows<Weight, Input> dot_rows, const LinearOutput& output) {
+  // Values in a vector.
+  const auto lanes = static_cast<std::int64_t>(kernels().lanes * sizeof(float) / sizeof(Input));
   const std::int64_t padded = round_up(shape.inputs, lanes);
-  const Floats packed = shape.batch > 1 ? pack_inputs(shape, x, lanes) : nullptr;
+  const Buffer<Input> packed = shape.batch > 1 ? pack_inputs(shape, x, lanes) : nullptr;
   parallel_for(divide_up(shape.outputs, kMaxDotRows), [&](std::int64_t task) {
     const std::int64_t first = task * kMaxDotRows;
     const std::int64_t rows = std::min<std::int64_t>(kMaxDotRows, shape.outputs - first);
@@ -59,7 +62,9 @@ void linear_rows(const LinearShape& shape, const float* x, const Weight* weight,
     for (std::int64_t n = 0; n < shape.batch; ++n) {
       float* to = output.y + n * shape.outputs;
       for (std::int64_t row = first; row < first + rows; ++row) {
+        // One scale after the other: their product may be too small where the result is not.
         if (output.scale != nullptr) to[row] *= output.scale[row];
+        if (output.input_scale != nullptr) to[row] *= output.input_scale[n];
         if (output.bias != nullptr) to[row] += output.bias[n * output.bias_stride + row];
         if (output.relu && to[row] < 0) to[row] = 0;
       }
