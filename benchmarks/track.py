@@ -78,6 +78,7 @@ def make_frames() -> np.ndarray:
 #: Inference libraries: row's name, class in engines.py, options.
 ENGINES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "onnxruntime": ("onnxruntime fp32, network only", "OnnxRuntime", {}),
+    # Which chooses bfloat16 where the processor multiplies it.
     "openvino": ("OpenVINO, network only", "OpenVINO", {}),
     "openvino-int8": ("OpenVINO, int8 fc weights, network only", "OpenVINO", {"int8": True}),
     "torch": ("PyTorch fp32, network only", "Torch", {}),
@@ -85,12 +86,12 @@ ENGINES: dict[str, tuple[str, str, dict[str, Any]]] = {
 #: Rows of our own tracker: name, and the options of ``goturn.Tracker``; or of so many ``objects``.
 OURS: dict[str, dict[str, Any]] = {
     "reference": {"device": "reference"},
-    "cpu": {"device": "cpu"},
+    "cpu": {"device": "cpu", "precision": "fp32"},
     "cpu-bf16": {"device": "cpu", "precision": "bf16"},
     "cpu-int8": {"device": "cpu", "precision": "int8"},
-    "cpu-16": {"device": "cpu", "objects": 16},
+    "cpu-16": {"device": "cpu", "precision": "fp32", "objects": 16},
     "cpu-int8-16": {"device": "cpu", "precision": "int8", "objects": 16},
-    "cpu-ahead": {"device": "cpu", "ahead": True},
+    "cpu-ahead": {"device": "cpu", "precision": "fp32", "ahead": True},
     "cpu-int8-ahead": {"device": "cpu", "precision": "int8", "ahead": True},
 }
 NAMES = (*OURS, "opencv", *ENGINES)

@@ -82,20 +82,40 @@ for kernel in (3, 4, 5):  # with and without Winograd
     weights = lively(Architecture(layers, fc_head([8]), Preprocessing(input_size=35)))
     images = crops(1, 35)
     images[0, 1, 17, 17] = np.nan
-    features = [
-        np.isnan(Network(weights, device).encode_target(images)) for device in ("cpu", "reference")
-    ]
-    print(_cpu.isa(), features[1].any() and not features[1].all(), (features[0] | ~features[1]).all())
+    want = np.isnan(Network(weights, "reference").encode_target(images))
+    assert want.any() and not want.all()
+    for precision in ("fp32", "int8"):
+        got = np.isnan(Network(weights, "cpu", precision=precision).encode_target(images))
+        print(_cpu.isa(), (got | ~want).all())
 """
 
 
-@pytest.mark.parametrize("isa", ["portable", "avx2", "avx512"])
+@pytest.mark.parametrize("isa", ["portable", "avx2", "avx512", "avx512_vnni"])
 def test_what_is_not_a_number_stays_so(isa):
     """Damaged weights must not look like features; Winograd spreads a NaN some pixels further."""
     done = run(NOT_A_NUMBER, GOTURN_CPU_ISA=isa)
-    if "which this processor does not have" in done.stderr:
+    if "which this processor does not have" in done.stderr or "; got avx512_vnni" in done.stderr:
         pytest.skip(f"no {isa} here")
-    assert done.stdout.split() == [isa, "True", "True"] * 3, done.stderr
+    assert done.stdout.split() == [isa, "True"] * 6, done.stderr
+
+
+INT8 = """
+import hashlib
+network = Network(lively(goturn((8,))), "cpu", precision="int8")
+features = network.encode_target(crops(2, 227))
+units = network.regress(network.project_target(features), features)
+print(_cpu.isa(), hashlib.sha256(features.tobytes() + units.tobytes()).hexdigest())
+"""
+
+
+def test_whole_numbers_have_the_same_sums_by_either_instruction():
+    """VNNI's products are those of AVX-512 BW: all else being the same, so are the bits."""
+    runs = {isa: run(INT8, GOTURN_CPU_ISA=isa) for isa in ("avx512", "avx512_vnni")}
+    if any(done.returncode for done in runs.values()):
+        pytest.skip("this processor, or the compiler, has not both")
+    (one, first), (other, second) = (done.stdout.split() for done in runs.values())
+    assert [one, other] == list(runs)
+    assert first == second
 
 
 def test_separate_towers_are_kept_apart():
@@ -200,7 +220,7 @@ print(_cpu.isa(), *(repr(float(v)) for v in (*features[:, ::97].flat, *units.fla
 @pytest.mark.parametrize("isa", ["portable", "avx2", "avx512", "avx512_vnni"])
 def test_every_instruction_set_gives_the_same_to_rounding(isa):
     done = run(FEATURES, GOTURN_CPU_ISA=isa)
-    if "which this processor does not have" in done.stderr:
+    if "which this processor does not have" in done.stderr or "; got avx512_vnni" in done.stderr:
         pytest.skip(f"no {isa} here")
     assert done.returncode == 0, done.stderr
     name, *values = done.stdout.split()

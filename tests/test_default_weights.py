@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from pathlib import Path
 
@@ -11,7 +12,11 @@ import numpy as np
 import pytest
 
 import goturn
+from goturn import cli
+from goturn.adapters import cv2 as cv2_adapter
+from goturn.adapters import trackers_ini, trax
 from goturn.demo import DemoSource
+from goturn.evaluation.trackers import build, parse_tracker
 from goturn.ops.compressed import to_int8
 from goturn.weights import load
 
@@ -43,6 +48,28 @@ def test_the_readme_has_the_policy_that_they_ask_for(weights):
     assert f"`Tracker(target_policy=({share:g}, {frames}))` are what they ask for" in readme
 
 
+def test_the_readme_has_their_figures():
+    readme = (FOLDER.parent / "README.md").read_text().replace("\n", " ")
+    figures = json.loads((FOLDER / "figures.json").read_text())["int8"]
+    assert f"a mean IoU of {figures['mean_iou']:.3f} against" in readme
+    assert f"VOT2014 of {figures['overall_error']:.3f} against" in readme
+
+
+def test_everybody_runs_them_in_int8(weights):
+    """What nothing else is said of: trackers, adapters, commands and evaluations."""
+    made = (
+        goturn.Tracker(device="cpu"),
+        goturn.MultiTracker(device="cpu"),
+        cv2_adapter.TrackerGOTURN(device="cpu")._tracker,
+    )
+    assert [tracker.network.precision for tracker in made] == ["int8"] * len(made)
+    built = build(parse_tracker("goturn,device=cpu"))
+    assert built.tracker.network.precision == "int8"
+    for function in (trax.serve, trackers_ini.section):
+        assert inspect.signature(function).parameters["precision"].default == "auto"
+    assert cli.build_parser().parse_args(["demo"]).precision == "auto"
+
+
 def test_they_bring_their_calibration(weights):
     confidence = json.loads((FOLDER / "figures.json").read_text())["int8"]["confidence"]
     assert f"**ROC AUC of {confidence['roc_auc']:.3f}**" in (FOLDER / "README.md").read_text()
@@ -58,7 +85,7 @@ def test_they_bring_their_calibration(weights):
 
 def test_they_are_what_a_tracker_takes_and_they_track(weights):
     """And know when there is nothing left to track."""
-    tracker = goturn.Tracker(device="cpu", precision="int8")
+    tracker = goturn.Tracker(device="cpu")
     assert tracker.network.calibration == weights.calibration
     with DemoSource(40) as source:
         frames = list(source)

@@ -344,6 +344,12 @@ def test_layers_that_stay(tmp_path, run_config):
         assert np.array_equal(value, start.parameters[name]) != learnt, name
         if name.split("/")[0] in ("conv1", "conv6", "fc6", "fc7"):
             np.testing.assert_array_equal(value, wide.parameters[name])
+    parts, done = tmp_path / "parts", [train(config, tmp_path / "parts", stop=after(7))]
+    while not done[-1].complete and len(done) < 20:
+        done.append(train(config, parts, resume=True, stop=after(11)))
+    assert len(done) > 1
+    for name in ("best.h5", "final.h5"):
+        assert load(parts / name).digest == load(tmp_path / "run" / name).digest
     with pytest.raises(ValueError, match="of reduce 8, but the setting says 0"):
         start_weights(replace(config, reduce=0))
     with pytest.raises(ValueError, match=r"tracker\.h5: conv3 has 384 channels to learn from"):

@@ -166,6 +166,11 @@ def test_stages_that_will_not_do(tmp_path):
             '[a]\nstart = "f"\nimitate = true\nlearn = "all"\nchannels = [1, 1, 1, 1, 1]',
             "a has no fc layers to track with yet",
         ),
+        (
+            '[a]\nstart = "f"\nimitate = true\nlearn = "all"\nchannels = [1, 1, 1, 1, 1]\n'
+            "[b]\nstart_fc = true",
+            r"\[b\]: start_fc: a has no fc layers to take over yet",
+        ),
         ("rate = ", "not a TOML file"),
         ("[a]\nrate = -1", r"\[a\]: rate must be in"),
         ("[a]\nspeed = 1", r"\[a\]: .*speed"),

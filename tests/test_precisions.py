@@ -232,7 +232,7 @@ def test_every_instruction_set(isa):
         timeout=120,
         check=False,
     )
-    if "which this processor does not have" in done.stderr:
+    if "which this processor does not have" in done.stderr or "; got avx512_vnni" in done.stderr:
         pytest.skip(f"no {isa} here")
     assert done.returncode == 0, done.stderr
     name, *lines = done.stdout.splitlines()

@@ -110,8 +110,12 @@ def read_recipe(path: Path, common: dict[str, Any]) -> Recipe:
         if stages:
             if before not in stages:
                 raise ValueError(f"{path}: [{name}]: there is no stage {before!r} before it")
-            settings.setdefault("start_fc", tracks(stages[before]))
-            start[name] = before
+            able = tracks(stages[before])
+            settings["start_fc"], start[name] = own.get("start_fc", able), before
+            if settings["start_fc"] and not able:
+                raise ValueError(
+                    f"{path}: [{name}]: start_fc: {before} has no fc layers to take over yet"
+                )
         try:
             stages[name] = TrainConfig(**settings)
         except (TypeError, ValueError) as error:

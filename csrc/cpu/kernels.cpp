@@ -11,7 +11,9 @@ extern const Kernels kPortableKernels;
 #if defined(__x86_64__)
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
+#if defined(GOTURN_AVX512_VNNI)
 extern const Kernels kAvx512VnniKernels;
+#endif
 #endif
 
 namespace {
@@ -26,10 +28,13 @@ const Kernels& choose() {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
-  const Choice choices[] = {{&kAvx512VnniKernels, avx512 && __builtin_cpu_supports("avx512vnni")},
-                            {&kAvx512Kernels, avx512},
-                            {&kAvx2Kernels, avx2},
-                            {&kPortableKernels, true}};
+  const Choice choices[] = {
+#if defined(GOTURN_AVX512_VNNI)
+      {&kAvx512VnniKernels, avx512 && __builtin_cpu_supports("avx512vnni")},
+#endif
+      {&kAvx512Kernels, avx512},
+      {&kAvx2Kernels, avx2},
+      {&kPortableKernels, true}};
 #else
   const Choice choices[] = {{&kPortableKernels, true}};
 #endif

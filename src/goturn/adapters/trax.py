@@ -31,7 +31,7 @@ import numpy as np
 from goturn import __version__
 from goturn.adapters.trackers_ini import PROTOCOLS, check_identifier, section, write_section
 from goturn.box import Box
-from goturn.commands.values import add_precision
+from goturn.ops import PRECISION_OPTION
 from goturn.tracker import MultiTracker, WeightsLike
 from goturn.video import read_image
 
@@ -196,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m goturn.adapters.trax", description=DESCRIPTION)
     parser.add_argument("--weights", metavar="FILE", help="in any format that goturn reads")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or reference")
-    add_precision(parser)
+    parser.add_argument("--precision", **PRECISION_OPTION)
     ini = parser.add_argument_group("registering it with VOT's toolkit")
     ini.add_argument(
         "--write-ini",

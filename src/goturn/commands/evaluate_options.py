@@ -18,7 +18,8 @@ none there, which is a miss.
 trackers, each with NAME= before it if it is to be called otherwise:
   goturn                             with the weights that come with it
   weights.h5 or goturn:weights.h5    with other ones; options device=, precision=, ahead=yes, start=
-                                     and every= after commas: weights.h5,device=cpu,precision=int8
+                                     and every= after commas: weights.h5,device=cpu,precision=fp32;
+                                     precision is auto if not given: int8 where the weights are int8
                                      (ahead=yes works between frames, too, and that time is not counted;
                                      start=0,every=1 keep the target in the paper's way)
   cv2:KCF, cv2:CSRT, cv2:MIL ...     what the installed OpenCV has; options are its Params', such as

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from goturn.box import Box, as_box
-from goturn.ops import PRECISIONS, device_kind
+from goturn.ops import PRECISION_OPTION, device_kind
 from goturn.target_policy import TargetPolicy
 
 
@@ -92,19 +92,8 @@ def add_where_to_run(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto (default), cpu, cuda, cuda:N or reference",
     )
-    add_precision(parser)
+    parser.add_argument("--precision", **PRECISION_OPTION)
     add_target(parser)
-
-
-def add_precision(parser: argparse.ArgumentParser) -> None:
-    """The option ``--precision``."""
-    parser.add_argument(
-        "--precision",
-        choices=("auto", *PRECISIONS),
-        default="auto",
-        help="of the fc weights; auto (default) is int8 on a CPU for weights that are int8 in their "
-        "file, as those that ship are, else fp32",
-    )
 
 
 def add_target(parser: argparse.ArgumentParser, what: str = "") -> None:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from goturn.ops.interface import Array, Ops
 
-__all__ = ["DEVICES", "PRECISIONS", "Array", "Ops", "device_kind", "get_ops"]
+__all__ = ["DEVICES", "PRECISIONS", "PRECISION_OPTION", "Array", "Ops", "device_kind", "get_ops"]
 
 #: What ``device`` may be; "cuda:1" names the second GPU.
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "reference")
 
 #: What ``precision`` may be; a device may not offer each.
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8")
+
+#: What ``--precision`` is, for every command that has it.
+PRECISION_OPTION: dict[str, Any] = {
+    "choices": ("auto", *PRECISIONS),
+    "default": "auto",
+    "help": "of the fc weights and, on a CPU, of int8's products; auto (default) is int8 on a CPU for "
+    "weights that are int8 already, as those that ship are, else fp32",
+}
 
 
 def device_kind(device: str) -> str:

@@ -342,7 +342,8 @@ def _check_imitation(config: TrainConfig) -> None:
     # With the file's fc layers, these are the file's, too.
     for name in ("cache_features", *(() if config.start_fc else ("match", "reduce"))):
         if getattr(config, name):
-            raise ValueError(f"imitate is for convolutions alone; leave {name} out")
+            kept = ", or keep the file's fc layers (start_fc)" if name != "cache_features" else ""
+            raise ValueError(f"imitate is for convolutions alone; leave {name} out{kept}")
     if not config.previous_frame:
         raise ValueError("imitate is for convolutions alone; leave previous_frame as it is")
 

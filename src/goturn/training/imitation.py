@@ -8,7 +8,7 @@ al., *Distilling the Knowledge in a Neural Network*, 2015; Romero et al., *FitNe
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -38,13 +38,14 @@ def as_wide(architecture: Architecture, conv: Mapping[str, np.ndarray]) -> Archi
         if f"{layer.name}/weight" not in conv:
             raise ValueError(f"there is no {layer.name} to learn from")
         channels.append(len(conv[f"{layer.name}/weight"]))
-    return _with_channels(architecture, channels)
+    return with_channels(architecture, channels)
 
 
-def _with_channels(architecture: Architecture, channels: list[int]) -> Architecture:
+def with_channels(architecture: Architecture, channels: Sequence[int]) -> Architecture:
+    """``architecture`` with so many channels in its first convolutions."""
     left = iter(channels)
     tower = tuple(
-        replace(layer, channels=next(left)) if isinstance(layer, Conv) else layer
+        replace(layer, channels=next(left, layer.channels)) if isinstance(layer, Conv) else layer
         for layer in architecture.tower
     )
     return replace(architecture, tower=tower)

@@ -15,7 +15,7 @@ from goturn.data.loader import Progress, silent
 from goturn.data.model import DataError, Dataset, Photograph, Video, check_problems
 from goturn.target_policy import TargetPolicy
 from goturn.training.config import TrainConfig
-from goturn.training.imitation import narrowed, trunk
+from goturn.training.imitation import narrowed, trunk, with_channels
 from goturn.weights import Weights, load, random_weights, read_conv_layers, with_conv_layers
 
 
@@ -244,15 +244,13 @@ def _narrower(config: TrainConfig, weights: Weights) -> Weights:
             f"{config.start} has a tower of its own for target and search each, and imitate trains one; "
             "leave start_fc out"
         )
-    channels = (*config.channels, *(layer.channels for layer in given.convs[5:]))
-    left = iter(channels)
-    narrow = replace(
-        given,
-        tower=tuple(
-            replace(layer, channels=next(left)) if isinstance(layer, Conv) else layer
-            for layer in given.tower
-        ),
-    )
+    count = len(trunk(given).convs)
+    if count != len(config.channels):
+        raise ValueError(
+            f"{config.start} has {count} convolutions up to the last pool, but channels names "
+            f"{len(config.channels)}"
+        )
+    narrow = with_channels(given, config.channels)
     own = _narrowed(config, narrow, read_tower(config.start))
     return replace(weights, architecture=narrow, parameters=weights.parameters | own)
 
