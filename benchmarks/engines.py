@@ -172,10 +172,13 @@ class OnnxRuntime(_Network):
 
 
 class OpenVINO(_Network):
-    """OpenVINO on the CPU, in the precision it chooses; ``int8``: fc weights compressed by nncf."""
+    """OpenVINO on the CPU, in ``fp32`` or the precision it chooses, which is bfloat16 where the processor
+    multiplies it; ``int8``: fc weights compressed by nncf.
+    """
 
-    def __init__(self, int8: bool = False, **options: Any) -> None:
+    def __init__(self, int8: bool = False, fp32: bool = False, **options: Any) -> None:
         super().__init__(**options)
+        self._fp32 = fp32
         import openvino
 
         self._openvino: Any = openvino
@@ -198,6 +201,8 @@ class OpenVINO(_Network):
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
         }
+        if self._fp32:
+            settings["INFERENCE_PRECISION_HINT"] = "f32"
         self._compiled = core.compile_model(str(self._model), "CPU", settings)
 
     def step(self) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from harness import HERE
 
 OURS = "cpu,cpu-bf16,cpu-int8"
+OPENVINO = "openvino-fp32,openvino,openvino-int8"
 
 
 def commands(options: argparse.Namespace) -> list[list[str]]:
@@ -30,7 +31,7 @@ def commands(options: argparse.Namespace) -> list[list[str]]:
             "track.py",
             *opencv,
             *engines,
-            *("--peers", f"{OURS},reference,opencv,onnxruntime,openvino,openvino-int8,torch"),
+            *("--peers", f"{OURS},reference,opencv,onnxruntime,{OPENVINO},torch"),
             *output("track"),
         ],
         [

@@ -78,8 +78,8 @@ def make_frames() -> np.ndarray:
 #: Inference libraries: row's name, class in engines.py, options.
 ENGINES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "onnxruntime": ("onnxruntime fp32, network only", "OnnxRuntime", {}),
-    # Which chooses bfloat16 where the processor multiplies it.
-    "openvino": ("OpenVINO, network only", "OpenVINO", {}),
+    "openvino-fp32": ("OpenVINO fp32, network only", "OpenVINO", {"fp32": True}),
+    "openvino": ("OpenVINO as it chooses, network only", "OpenVINO", {}),
     "openvino-int8": ("OpenVINO, int8 fc weights, network only", "OpenVINO", {"int8": True}),
     "torch": ("PyTorch fp32, network only", "Torch", {}),
 }
