@@ -159,7 +159,9 @@ def test_weights_are_described(tmp_path, capsys):
         "digest": weights.digest,
         "origin": "random, seed 3",
         "parameters": architecture.parameter_count,
+        "conv_channels": {"conv1": 6, "conv2": 8, "conv3": 10},
         "fc_widths": {"fc6": 16, "fc7": 16, "fc8": 4},
+        "fc_int8": False,
         "match": False,
         "shared_towers": True,
         "pool_lrn_order": "pool_lrn",
@@ -176,17 +178,20 @@ def test_weights_are_described(tmp_path, capsys):
     assert main(["info", "--weights", str(path)]) == 0
     printed = capsys.readouterr().out
     lines = dict(re.split(r" {2,}", line, maxsplit=1) for line in printed.splitlines())
-    assert {name: lines[name] for name in list(lines)[-9:]} == {
+    assert {name: lines[name] for name in list(lines)[-10:]} == {
         "weights": str(path),
         "origin": "random, seed 3",
         "digest": f"SHA-256 {weights.digest} (of architecture and tensors, not of the file)",
         "parameters": f"{architecture.parameter_count:,}",
         "towers": "shared, pool before LRN (CaffeNet)",
+        "channels": "conv1 6, conv2 8, conv3 10",
         "fc layers": "fc6 16, fc7 16, fc8 4",
         "input": "35x35 RGB, mean 1.5, 2, 3, of a window 2.5 times the box",
         "output": "22.7 units across that window",
         "target": "taken anew from every frame",
     }
+    save(weights, tmp_path / "int8.h5", precision="int8")
+    assert lines_of(gather(tmp_path / "int8.h5"))["fc layers"].endswith("fc8 4, of int8 numbers")
     assert main(["info", "--json", "--weights", str(path)]) == 0
     assert json.loads(capsys.readouterr().out)["weights"] == described
 
@@ -220,7 +225,7 @@ def test_an_origin_cannot_command_the_terminal(tmp_path):
     assert [line for line in lines if line.startswith("weights")] == [
         f"weights      {tmp_path / 'w.h5'}"
     ]
-    assert lines[-8].endswith("a [2J weights  forged")
+    assert lines[-9].endswith("a [2J weights  forged")
 
 
 def test_weights_that_cannot_be_read(tmp_path, capsys):

@@ -145,6 +145,7 @@ def _cuda() -> dict[str, Any]:
 
 
 def _weights(path: str | os.PathLike[str]) -> dict[str, Any]:
+    from goturn.network import has_int8
     from goturn.target_policy import PAPER
     from goturn.weights import load
 
@@ -156,7 +157,9 @@ def _weights(path: str | os.PathLike[str]) -> dict[str, Any]:
         "digest": weights.digest,
         "origin": weights.origin,
         "parameters": architecture.parameter_count,
+        "conv_channels": {layer.name: layer.channels for layer in architecture.convs},
         "fc_widths": {layer.name: layer.features for layer in architecture.head},
+        "fc_int8": has_int8(weights),
         "match": architecture.match is not None,
         "shared_towers": architecture.shared_towers,
         "pool_lrn_order": architecture.pool_lrn_order,
@@ -215,7 +218,11 @@ def _weights_lines(weights: Mapping[str, Any] | None) -> dict[str, str]:
         "digest": f"SHA-256 {weights['digest']} (of architecture and tensors, not of the file)",
         "parameters": f"{weights['parameters']:,}",
         "towers": f"{towers}, {_ORDERS[weights['pool_lrn_order']]}",
+        "channels": ", ".join(
+            f"{name} {count}" for name, count in weights["conv_channels"].items()
+        ),
         "fc layers": ", ".join(f"{name} {width}" for name, width in weights["fc_widths"].items())
+        + (", of int8 numbers" if weights["fc_int8"] else "")
         + ("; the first reads a match of target and search too" if weights["match"] else ""),
         "input": f"{weights['input_size']}x{weights['input_size']} {weights['colour_order']}, "
         f"mean {', '.join(f'{value:g}' for value in weights['mean'])}, "

@@ -51,6 +51,16 @@ class ForwardPass:
     """Which target each search window belongs to; None where they come in pairs."""
 
 
+def has_int8(weights: Weights) -> bool:
+    """Whether the weights of all fc layers but the last are int8 numbers, so that nothing is rounded."""
+    return all(is_int8(weights.parameters[name]) for name in _reduced(weights.architecture))
+
+
+def _reduced(architecture: Architecture) -> list[str]:
+    """The weights that a precision is of: the last layer's few stay, where rounding shows in boxes."""
+    return [f"{layer.name}/weight" for layer in architecture.head[:-1]]
+
+
 class Network:
     """GOTURN's two towers and fc layers, with their parameters on a device.
 
@@ -78,13 +88,8 @@ class Network:
         dtype: type[np.floating] = np.float32,
     ) -> None:
         self.ops = _ops_of(device)
-        # The last layer's few weights stay: rounding them would show in the boxes directly.
-        reduced = {f"{layer.name}/weight" for layer in weights.architecture.head[:-1]}
         if precision == "auto":
-            as_they_are = self.ops.name == "cpu" and all(
-                is_int8(weights.parameters[name]) for name in reduced
-            )
-            precision = "int8" if as_they_are else "fp32"
+            precision = "int8" if self.ops.name == "cpu" and has_int8(weights) else "fp32"
         if precision not in self.ops.precisions:
             raise ValueError(
                 f"precision must be auto or one of {', '.join(self.ops.precisions)} on "
@@ -97,6 +102,7 @@ class Network:
         self.architecture: Architecture = weights.architecture
         self.calibration: Calibration = weights.calibration or DEFAULT
         self.target_policy: TargetPolicy = weights.target_policy or PAPER
+        reduced = _reduced(weights.architecture)
         self.parameters: dict[str, Array | CompressedWeight] = {
             name: self.ops.from_numpy(value.astype(dtype, copy=False))
             if precision in FULL_PRECISIONS or name not in reduced
