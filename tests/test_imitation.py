@@ -297,6 +297,7 @@ def test_a_run_and_one_that_was_stopped(tmp_path, run_config):
     assert not (tmp_path / "whole" / "best.h5").exists()
     final = load(tmp_path / "whole" / "final.h5")
     assert [layer.channels for layer in final.architecture.convs] == [96, 128, 64, 64, 256]
+    assert final.origin.endswith("from wide.h5; its fc layers are random, and it cannot track yet")
     start = start_weights(run_config)
     for name, value in final.parameters.items():
         learnt = name.split("/")[0] in ("conv3", "conv4", "conv5")

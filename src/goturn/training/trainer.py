@@ -378,12 +378,14 @@ class _Trainer:
             DivergedError: some are no numbers any more, which the next iteration's loss would tell.
         """
         ops = self._network.ops
-        start = self._config.start or "random weights"
+        start = Path(self._config.start or "random weights").name
+        if self._config.imitate and not self._config.start_fc:
+            start += "; its fc layers are random, and it cannot track yet"
         try:
             return Weights(
                 self._architecture,
                 {name: ops.to_numpy(value) for name, value in self._network.parameters.items()},
-                origin=f"goturn train, {self._iteration} iterations from {Path(start).name}",
+                origin=f"goturn train, {self._iteration} iterations from {start}",
                 target_policy=self._weights.target_policy,  # which validation tracks by
             )
         except WeightsError as error:
