@@ -43,7 +43,8 @@ void to_bf16(const LinearShape& shape, const float* weight, std::uint16_t* value
 void to_int8(const LinearShape& shape, const float* weight, std::int8_t* values, float* scale);
 
 // linear with such weights.  All else is in single precision; with int8, each row of x counts as
-// whole numbers, the nearest to multiples of the 8191st part of its largest.
+// whole numbers, the nearest to multiples of the 8191st part of its largest in size (of rows below
+// 1e-34, coarser ones).
 void linear_bf16(const LinearShape& shape, const float* x, const std::uint16_t* weight,
                  const float* bias, std::int64_t bias_stride, bool relu, float* y);
 void linear_int8(const LinearShape& shape, const float* x, const std::int8_t* weight,

@@ -191,7 +191,9 @@ def test_weights_are_described(tmp_path, capsys):
         "target": "taken anew from every frame",
     }
     save(weights, tmp_path / "int8.h5", precision="int8")
-    assert lines_of(gather(tmp_path / "int8.h5"))["fc layers"].endswith("fc8 4, of int8 numbers")
+    assert lines_of(gather(tmp_path / "int8.h5"))["fc layers"].endswith(
+        "fc8 4, all but the last of int8 numbers"
+    )
     assert main(["info", "--json", "--weights", str(path)]) == 0
     assert json.loads(capsys.readouterr().out)["weights"] == described
 

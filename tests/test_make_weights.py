@@ -171,6 +171,7 @@ def test_stages_that_will_not_do(tmp_path):
             "[b]\nstart_fc = true",
             r"\[b\]: start_fc: a has no fc layers to take over yet",
         ),
+        ("start_fc = false\n[a]", "start_fc is a stage's own setting; put it into its table"),
         ("rate = ", "not a TOML file"),
         ("[a]\nrate = -1", r"\[a\]: rate must be in"),
         ("[a]\nspeed = 1", r"\[a\]: .*speed"),

@@ -101,6 +101,8 @@ def read_recipe(path: Path, common: dict[str, Any]) -> Recipe:
     if not tables:
         raise ValueError(f"{path} has no stages: a table of settings for each, such as [fc]")
     shared = {name: value for name, value in content.items() if name not in tables} | common
+    if "start_fc" in shared:
+        raise ValueError(f"{path}: start_fc is a stage's own setting; put it into its table")
     mean_of = tuple(shared.pop("mean_of", list(tables)[-1:]))
     stages: dict[str, TrainConfig] = {}
     start: dict[str, str] = {}
@@ -111,7 +113,8 @@ def read_recipe(path: Path, common: dict[str, Any]) -> Recipe:
             if before not in stages:
                 raise ValueError(f"{path}: [{name}]: there is no stage {before!r} before it")
             able = tracks(stages[before])
-            settings["start_fc"], start[name] = own.get("start_fc", able), before
+            settings.setdefault("start_fc", able)
+            start[name] = before
             if settings["start_fc"] and not able:
                 raise ValueError(
                     f"{path}: [{name}]: start_fc: {before} has no fc layers to take over yet"

@@ -45,7 +45,7 @@ struct Kernels {
 
   // y[n * y_stride + m] = sum over k: x[n][k] * weight[m * weight_stride + k], for `rows` <=
   // kMaxDotRows rows m and `batch` <= kMaxDotBatch rows n; in single precision, or of whole
-  // numbers, -127 to 127 and kInt16Most at most in size, with their sums in 32 bits.
+  // numbers, -127 to 127 and kInt16Most at most in size, of which a stretch is summed in 32 bits.
   //   x  packed: a vector's values of the first row, as many of the second .. of the last, and so
   //      on; the last values of each row are followed by unused ones.  One row is as it is.
   DotRows<float> dot_rows;
@@ -100,8 +100,8 @@ struct Kernels {
                                   const float* from_scale, const float* weight_scale, float* to);
 
   // Rows of `count` values as whole numbers: the nearest to a value over its row's scale, with
-  // which the row's largest is kInt16Most in size.  Of a row with a value that is not finite,
-  // neither is the scale, and the numbers are zeros or within the sizes.
+  // which the row's largest is kInt16Most in size, or of tiny rows less.  Of a row with a value
+  // that is not finite, neither is the scale, and the numbers are zeros or within the sizes.
   //   from   (rows) of `count` floats, from_stride apart; rows <= kMaxInt16Rows
   //   to     (rows) of `count` numbers, to_stride apart: written
   //   scale  (rows), scale_stride apart: written

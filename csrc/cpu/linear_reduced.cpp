@@ -1,6 +1,6 @@
 // fc weights in fewer bits: conversion, and products.  Those of int8 are with activations as whole
-// numbers of 16 bits: multiplied and summed by one instruction for each two, and some hundred times
-// finer than the weights.
+// numbers of 16 bits: multiplied and summed by one instruction for each two, and 64 times finer
+// than the weights.
 
 #include <algorithm>
 #include <cmath>

@@ -16,8 +16,8 @@ namespace goturn::cpu {
 
 // What becomes of the products: times scales, plus bias, then ReLU.
 struct LinearOutput {
-  const float* input_scale;  // (batch), or null for none
-  const float* scale;        // (outputs), or null for none
+  const float* input_scale;  // (batch), and
+  const float* scale;        // (outputs); or null for none
   const float* bias;  // (outputs), or (batch, outputs) with bias_stride outputs; null for none
   std::int64_t bias_stride;
   bool relu;
@@ -62,9 +62,10 @@ void linear_rows(const LinearShape& shape, const Input* x, const Weight* weight,
     for (std::int64_t n = 0; n < shape.batch; ++n) {
       float* to = output.y + n * shape.outputs;
       for (std::int64_t row = first; row < first + rows; ++row) {
-        // One scale after the other: their product may be too small where the result is not.
-        if (output.scale != nullptr) to[row] *= output.scale[row];
-        if (output.input_scale != nullptr) to[row] *= output.input_scale[n];
+        if (output.scale != nullptr) {
+          // Halfway, a float might be too large or too small where the result is not.
+          to[row] = static_cast<float>(double{to[row]} * output.scale[row] * output.input_scale[n]);
+        }
         if (output.bias != nullptr) to[row] += output.bias[n * output.bias_stride + row];
         if (output.relu && to[row] < 0) to[row] = 0;
       }

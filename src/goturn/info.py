@@ -222,7 +222,7 @@ def _weights_lines(weights: Mapping[str, Any] | None) -> dict[str, str]:
             f"{name} {count}" for name, count in weights["conv_channels"].items()
         ),
         "fc layers": ", ".join(f"{name} {width}" for name, width in weights["fc_widths"].items())
-        + (", of int8 numbers" if weights["fc_int8"] else "")
+        + (", all but the last of int8 numbers" if weights["fc_int8"] else "")
         + ("; the first reads a match of target and search too" if weights["match"] else ""),
         "input": f"{weights['input_size']}x{weights['input_size']} {weights['colour_order']}, "
         f"mean {', '.join(f'{value:g}' for value in weights['mean'])}, "

@@ -52,8 +52,9 @@ class ForwardPass:
 
 
 def has_int8(weights: Weights) -> bool:
-    """Whether the weights of all fc layers but the last are int8 numbers, so that nothing is rounded."""
-    return all(is_int8(weights.parameters[name]) for name in _reduced(weights.architecture))
+    """Whether the weights of all fc layers but the last are int8 numbers: none would be rounded."""
+    names = _reduced(weights.architecture)
+    return bool(names) and all(is_int8(weights.parameters[name]) for name in names)
 
 
 def _reduced(architecture: Architecture) -> list[str]:

@@ -294,7 +294,7 @@ class Ops(Protocol):
             weight: (out, in); its rows may lie apart (a column slice of a larger matrix).  Compressed
                 weights count as the numbers they stand for; all else is in x's precision, but for int8
                 on the CPU: there each row of x counts as whole numbers of 16 bits, the nearest to
-                multiples of the 8191st part of the row's largest value.
+                multiples of the 8191st part of the row's largest in size.
             bias: (out,), or (N, out) to add another one to each row, or None for zeros.
 
         Returns:
