@@ -93,9 +93,7 @@ for kernel in (3, 4, 5):  # with and without Winograd
 @pytest.mark.parametrize("isa", ["portable", "avx2", "avx512", "avx512_vnni"])
 def test_what_is_not_a_number_stays_so(isa):
     """Damaged weights must not look like features; Winograd spreads a NaN some pixels further."""
-    done = run(NOT_A_NUMBER, GOTURN_CPU_ISA=isa)
-    if "which this processor does not have" in done.stderr or "; got avx512_vnni" in done.stderr:
-        pytest.skip(f"no {isa} here")
+    done = run_on(isa, NOT_A_NUMBER)
     assert done.stdout.split() == [isa, "True"] * 6, done.stderr
 
 
@@ -110,14 +108,7 @@ print(_cpu.isa(), hashlib.sha256(features.tobytes() + units.tobytes()).hexdigest
 
 def test_whole_numbers_have_the_same_sums_by_either_instruction():
     """VNNI's products are those of AVX-512 BW: all else being the same, so are the bits."""
-    runs = {isa: run(INT8, GOTURN_CPU_ISA=isa) for isa in ("avx512", "avx512_vnni")}
-    for done in runs.values():
-        if (
-            "which this processor does not have" in done.stderr
-            or "; got avx512_vnni" in done.stderr
-        ):
-            pytest.skip("this processor, or the compiler, has not both")
-        assert done.returncode == 0, done.stderr
+    runs = {isa: run_on(isa, INT8) for isa in ("avx512", "avx512_vnni")}
     (one, first), (other, second) = (done.stdout.split() for done in runs.values())
     assert [one, other] == list(runs)
     assert first == second
@@ -214,6 +205,15 @@ def run(body: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def run_on(isa: str, body: str) -> subprocess.CompletedProcess[str]:
+    """:func:`run` with an instruction set; skips where the processor, or the compiler, lacks it."""
+    done = run(body, GOTURN_CPU_ISA=isa)
+    if "which this processor does not have" in done.stderr or "; got avx512_vnni" in done.stderr:
+        pytest.skip(f"no {isa} here")
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 FEATURES = """
 network = Network(lively(goturn((8,))), "cpu")
 features = network.encode_target(crops(2, 227))
@@ -224,10 +224,7 @@ print(_cpu.isa(), *(repr(float(v)) for v in (*features[:, ::97].flat, *units.fla
 
 @pytest.mark.parametrize("isa", ["portable", "avx2", "avx512", "avx512_vnni"])
 def test_every_instruction_set_gives_the_same_to_rounding(isa):
-    done = run(FEATURES, GOTURN_CPU_ISA=isa)
-    if "which this processor does not have" in done.stderr or "; got avx512_vnni" in done.stderr:
-        pytest.skip(f"no {isa} here")
-    assert done.returncode == 0, done.stderr
+    done = run_on(isa, FEATURES)
     name, *values = done.stdout.split()
     assert name == isa
     network = Network(lively(goturn((8,))), "reference", dtype=np.float64)

@@ -20,7 +20,7 @@ from goturn.architecture import (
 from goturn.confidence import Calibration
 from goturn.network import Network
 from goturn.training.config import TrainConfig
-from goturn.training.imitation import ImitationStep, as_wide, narrowed, trunk
+from goturn.training.imitation import ImitationStep, as_wide, narrowed
 from goturn.training.solver import rates_at
 from goturn.training.sources import read_tower, start_weights
 from goturn.training.step import Batch, Rates
@@ -172,7 +172,7 @@ class TestStep:
         if behind == "conv6":  # which is not of the trunk, and neither is a match
             reduced = (*narrow.tower, Conv("conv6", 3, kernel=1))
             whole = replace(narrow, tower=reduced, match=Match())
-            assert trunk(whole) == narrow
+            assert whole.trunk == narrow
         network = network_of(whole, small, device)
         names = [
             name

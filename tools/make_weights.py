@@ -112,7 +112,7 @@ def read_recipe(path: Path, common: dict[str, Any]) -> Recipe:
         if stages:
             if before not in stages:
                 raise ValueError(f"{path}: [{name}]: there is no stage {before!r} before it")
-            able = tracks(stages[before])
+            able = stages[before].tracks
             settings.setdefault("start_fc", able)
             start[name] = before
             if settings["start_fc"] and not able:
@@ -126,7 +126,7 @@ def read_recipe(path: Path, common: dict[str, Any]) -> Recipe:
     unknown = [name for name in mean_of if name not in stages]
     if unknown or not mean_of:
         raise ValueError(f"{path}: mean_of must name stages; got {', '.join(unknown) or 'none'}")
-    if unable := [name for name in mean_of if not tracks(stages[name])]:
+    if unable := [name for name in mean_of if not stages[name].tracks]:
         raise ValueError(f"{path}: {', '.join(unable)} has no fc layers to track with yet")
     if len(targets := {stages[name].target for name in mean_of}) > 1:
         raise ValueError(
@@ -134,11 +134,6 @@ def read_recipe(path: Path, common: dict[str, Any]) -> Recipe:
             f"{', '.join(map(repr, sorted(targets)))}"
         )
     return Recipe(stages, start, mean_of)
-
-
-def tracks(stage: TrainConfig) -> bool:
-    """Whether what comes out of a stage can track: not of one that has features alone."""
-    return stage.start_fc or not stage.imitate
 
 
 def run_stages(recipe: Recipe, output: Path, stop: Callable[[], bool], *, quiet: bool) -> Weights:
@@ -163,7 +158,7 @@ def run_stages(recipe: Recipe, output: Path, stop: Callable[[], bool], *, quiet:
         )
         if not outcome.complete:
             raise Stopped
-        best[name] = (run.best if tracks(given) else run.final).absolute()
+        best[name] = (run.best if given.tracks else run.final).absolute()
     return mean([load(best[name]) for name in recipe.mean_of])
 
 

@@ -234,6 +234,17 @@ class Architecture:
         return tuple(layer for layer in self.tower if isinstance(layer, Conv))
 
     @property
+    def reduce(self) -> int:
+        """Channels of a convolution :data:`REDUCING_NAME` behind the last pool; 0 for none."""
+        last = self.tower[-1]
+        return last.channels if isinstance(last, Conv) and last.name == REDUCING_NAME else 0
+
+    @property
+    def trunk(self) -> Architecture:
+        """Without that convolution, and without a match."""
+        return replace(self, tower=self.tower[:-1] if self.reduce else self.tower, match=None)
+
+    @property
     def pool_lrn_order(self) -> str:
         """Which comes first in the tower: "pool_lrn" (CaffeNet), "lrn_pool" (AlexNet) or "none"."""
         for layer in self.tower:

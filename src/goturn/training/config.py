@@ -223,6 +223,11 @@ class TrainConfig:
             if each.metadata["later"] and getattr(self, each.name) == each.default
         }
 
+    @property
+    def tracks(self) -> bool:
+        """Whether what comes out can track: not where features are imitated without fc layers."""
+        return self.start_fc or not self.imitate
+
     def digest(self) -> str:
         """SHA-256 of the settings that decide which weights come out."""
         settings, unused = asdict(self), self.unused_later()

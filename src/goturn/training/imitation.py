@@ -13,22 +13,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from goturn.architecture import REDUCING_NAME, Architecture, Conv
+from goturn.architecture import Architecture, Conv
 from goturn.network import Network
 from goturn.ops import Array
 from goturn.training.step import Batch, Rates, Updates, check_batch
 from goturn.weights import random_weights, with_conv_layers
 
 
-def trunk(architecture: Architecture) -> Architecture:
-    """``architecture`` without a :data:`goturn.architecture.REDUCING_NAME` behind the last pool."""
-    tower = architecture.tower
-    end = len(tower) - (isinstance(tower[-1], Conv) and tower[-1].name == REDUCING_NAME)
-    return replace(architecture, tower=tower[:end], match=None)
-
-
 def as_wide(architecture: Architecture, conv: Mapping[str, np.ndarray]) -> Architecture:
-    """``architecture``, a :func:`trunk`, with convolutions as wide as those in ``conv``.
+    """``architecture``, an :attr:`Architecture.trunk`, with convolutions as wide as those in ``conv``.
 
     Raises:
         ValueError: one is missing there, or a width that will not do.
@@ -52,8 +45,8 @@ def with_channels(architecture: Architecture, channels: Sequence[int]) -> Archit
 
 
 def narrowed(architecture: Architecture, conv: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Of the convolutions in ``conv``, the channels that matter most, as many as ``architecture``, a
-    :func:`trunk`, has.
+    """Of the convolutions in ``conv``, the channels that matter most, as many as ``architecture``, an
+    :attr:`Architecture.trunk`, has.
 
     A channel counts for as much as the size of its weights and of those that read it.
 
@@ -149,7 +142,7 @@ class ImitationStep(Updates):
 
     def __init__(self, network: Network, conv: Mapping[str, np.ndarray], *, learn: str) -> None:
         super().__init__(network)
-        own = trunk(network.architecture)
+        own = network.architecture.trunk
         if learn == "fc":
             raise ValueError("imitate is for convolutions: learn must be all, or the first of them")
         own.frozen_layers(learn)  # which refuses what is no layer of the trunk

@@ -11,7 +11,6 @@ from typing import Any
 
 from goturn.architecture import Architecture
 from goturn.training.config import ITERATION_BITS, TrainConfig
-from goturn.training.imitation import trunk
 from goturn.training.step import Rates
 
 #: The authors' multipliers are 10 for fc weights and 20 for their biases.
@@ -27,7 +26,7 @@ def rates_at(config: TrainConfig, architecture: Architecture, iteration: int) ->
     head = {layer.name for layer in architecture.head}
     learning = architecture.learning_layers(config.learn)
     if config.imitate:
-        learning &= {layer.name for layer in trunk(architecture).convs}
+        learning &= {layer.name for layer in architecture.trunk.convs}
     rates = {}
     for name in architecture.parameter_shapes():
         layer, _, kind = name.rpartition("/")

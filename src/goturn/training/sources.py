@@ -9,13 +9,13 @@ from functools import cached_property
 
 import numpy as np
 
-from goturn.architecture import CAFFENET_CHANNELS, REDUCING_NAME, Architecture, Conv, goturn
+from goturn.architecture import CAFFENET_CHANNELS, REDUCING_NAME, Architecture, goturn
 from goturn.data import open_dataset
 from goturn.data.loader import Progress, silent
 from goturn.data.model import DataError, Dataset, Photograph, Video, check_problems
 from goturn.target_policy import TargetPolicy
 from goturn.training.config import TrainConfig
-from goturn.training.imitation import narrowed, trunk, with_channels
+from goturn.training.imitation import narrowed, with_channels
 from goturn.weights import Weights, load, random_weights, read_conv_layers, with_conv_layers
 
 
@@ -227,7 +227,7 @@ def _narrowed(
 ) -> dict[str, np.ndarray]:
     """:func:`goturn.training.imitation.narrowed`, whose errors name the file."""
     try:
-        return narrowed(trunk(given), tower)
+        return narrowed(given.trunk, tower)
     except ValueError as error:
         raise ValueError(f"{config.start}: {error}") from error
 
@@ -244,14 +244,15 @@ def _narrower(config: TrainConfig, weights: Weights) -> Weights:
             f"{config.start} has a tower of its own for target and search each, and imitate trains one; "
             "leave start_fc out"
         )
-    count = len(trunk(given).convs)
-    if count != len(config.channels):
+    convs = given.trunk.convs
+    if len(convs) != len(config.channels):
         raise ValueError(
-            f"{config.start} has {count} convolutions up to the last pool, but channels names "
+            f"{config.start} has {len(convs)} convolutions up to the last pool, but channels names "
             f"{len(config.channels)}"
         )
     narrow = with_channels(given, config.channels)
-    own = _narrowed(config, narrow, read_tower(config.start))
+    names = [f"{layer.name}/{kind}" for layer in convs for kind in ("weight", "bias")]
+    own = _narrowed(config, narrow, {name: weights.parameters[name] for name in names})
     return replace(weights, architecture=narrow, parameters=weights.parameters | own)
 
 
@@ -276,15 +277,13 @@ def _check_given(config: TrainConfig, given: Architecture) -> None:
             f"{config.start} has fc layers of {_times(widths)}, but widths says "
             f"{_times(config.widths)}; give its own, or leave start_fc out"
         )
-    last = given.tower[-1]
-    reduce = last.channels if isinstance(last, Conv) and last.name == REDUCING_NAME else 0
-    channels = tuple(layer.channels for layer in given.convs if layer.name != REDUCING_NAME)
+    channels = tuple(layer.channels for layer in given.trunk.convs)
     if config.channels and channels != config.channels and not config.imitate:
         raise ValueError(
             f"{config.start} has convolutions of {_listed(channels)} channels, but channels says "
             f"{_listed(config.channels)}; leave it out, to have its own"
         )
-    for name, own in (("reduce", reduce), ("match", given.match is not None)):
+    for name, own in (("reduce", given.reduce), ("match", given.match is not None)):
         if getattr(config, name) != own:
             raise ValueError(
                 f"{config.start} has a network of {name} {_shown(own)}, but the setting says "

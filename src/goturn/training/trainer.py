@@ -143,9 +143,8 @@ class _Trainer:
                 f"{run.path} has done {found.iteration} iterations already; iterations must be at least "
                 f"as many, got {config.iterations}"
             )
-        tracks = config.start_fc or not config.imitate
-        validation = self._sources.validation if tracks else ()
-        if not tracks:
+        validation = self._sources.validation if config.tracks else ()
+        if not config.tracks:
             tell("note: there are no fc layers to track with yet, so there will be no best.h5")
         elif not validation:
             tell(
@@ -379,7 +378,7 @@ class _Trainer:
         """
         ops = self._network.ops
         start = Path(self._config.start or "random weights").name
-        if self._config.imitate and not self._config.start_fc:
+        if not self._config.tracks:
             start += "; its fc layers are random, and it cannot track yet"
         try:
             return Weights(
