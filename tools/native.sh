@@ -52,7 +52,7 @@ build_thread_sanitized_modules() {
   # sanitizer does not see.  On some systems the sanitizer needs memory to be where it expects it.  glibc
   # frees a finished thread's thread_local memory when it uses its stack again, under a lock of its own that
   # the sanitizer does not see either.
-  echo "race:_dl_deallocate_tls" >"$work/suppressions"
+  printf 'race:%s\n' _dl_deallocate_tls get_cached_stack >"$work/suppressions"
   export TSAN_OPTIONS="die_after_fork=0:halt_on_error=1:exitcode=66:suppressions=$work/suppressions"
   export OPENBLAS_NUM_THREADS=1
   libraries=$(g++ -print-file-name=libtsan.so)
